@@ -1,0 +1,63 @@
+// Package metrics names every metric of the gateway, in this one file.
+//
+// A package that counts something receives the *Metrics, or the one collector that it needs, as a plain value. No
+// metric carries a client's address as a label: the number of series stays bounded whatever strangers send.
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Metrics is the set of collectors, registered with Registry. Make one with New.
+type Metrics struct {
+	Registry *prometheus.Registry
+
+	// The exposed port.
+	Accepted     *prometheus.CounterVec   // listener
+	AcceptErrors *prometheus.CounterVec   // listener, reason
+	Sniffing     *prometheus.GaugeVec     // listener
+	SniffSeconds *prometheus.HistogramVec // result: a protocol's name, unmatched, timeout, closed
+	Connections  *prometheus.CounterVec   // protocol, block, result
+	Open         *prometheus.GaugeVec     // protocol
+	Bytes        *prometheus.CounterVec   // protocol, block, direction: in (from the client), out
+
+	// Targets that the gateway dials.
+	Dials         *prometheus.CounterVec // block, target, result
+	TargetEjected *prometheus.GaugeVec   // block, target: 1 while it is left out
+}
+
+// New makes the collectors and registers them, with those of the Go runtime and of the process.
+func New() *Metrics {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "gateway", Name: name, Help: help}, labels)
+		r.MustRegister(v)
+		return v
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "gateway", Name: name, Help: help}, labels)
+		r.MustRegister(v)
+		return v
+	}
+	sniffSeconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "gateway", Name: "sniff_seconds",
+		Help:    "Time from accept until the protocol was known, by what was found.",
+		Buckets: []float64{.0001, .0005, .001, .005, .025, .1, .5, 1, 5},
+	}, []string{"result"})
+	r.MustRegister(sniffSeconds)
+	return &Metrics{
+		Registry:     r,
+		Accepted:     counter("accepted_total", "Connections accepted.", "listener"),
+		AcceptErrors: counter("accept_errors_total", "Accepts that failed, by reason.", "listener", "reason"),
+		Sniffing:     gauge("sniffing", "Connections whose protocol is not known yet.", "listener"),
+		SniffSeconds: sniffSeconds,
+		Connections:  counter("connections_total", "Connections that ended, by protocol, block and result.", "protocol", "block", "result"),
+		Open:         gauge("connections_open", "Connections open now, by protocol.", "protocol"),
+		Bytes:        counter("bytes_total", "Bytes relayed; in: from the client, out: to the client.", "protocol", "block", "direction"),
+
+		Dials:         counter("dials_total", "Connection attempts to a target, by result.", "block", "target", "result"),
+		TargetEjected: gauge("target_ejected", "1 while a target is left out after failures.", "block", "target"),
+	}
+}
