@@ -1,0 +1,60 @@
+# Two commands for everybody: make demo, make test. `make help` lists the rest.
+
+SHELL := /bin/bash
+GO    ?= go
+TAGS  := libzmq
+# What a test run covers; a narrower one: make test PKGS=./sniff/...
+PKGS  ?= ./...
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 30s
+
+.PHONY: help build demo demo-tmux test soak fuzz bench bench-short proto deps fmt lint
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+build: ## bin/gateway and the demo's peers
+	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/gateway ./demo/peers/...
+
+demo: ## the main job, with embedded peers and no configuration
+	$(GO) run ./cmd/gateway demo
+
+demo-tmux: ## the same as separate programs, in one tmux session
+	./demo/tmux.sh
+
+test: deps lint ## everything that must hold, with the real peers
+	$(GO) test -race -tags $(TAGS) -timeout 7m $(PKGS)
+
+soak: deps ## the same cases at full size; writes SOAK.txt
+	./.ci/soak $(TAGS)
+
+fuzz: ## each fuzz target for FUZZTIME
+	@set -e; for dir in $$($(GO) list -f '{{.Dir}}' ./...); do \
+	  for target in $$(cat $$dir/*_test.go 2>/dev/null | grep -ohE '^func Fuzz[A-Za-z0-9_]+' | sed 's/^func //'); do \
+	    echo "== $$target ($$dir)"; (cd $$dir && $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) .); \
+	  done; done
+
+bench: deps build ## against HAProxy, nginx, sslh and a C floor; writes docs/BENCHMARKS.md
+	$(GO) run -tags $(TAGS) ./demo/bench
+
+bench-short: deps build ## the same in three minutes
+	$(GO) run -tags $(TAGS) ./demo/bench -short
+
+proto: ## generate code from proto/
+	./.ci/deps protobuf-compiler:protoc
+	$(GO) build -o bin/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+	PATH="$(CURDIR)/bin:$$PATH" protoc --go_out=. --go_opt=module=gateway --go-grpc_out=. --go-grpc_opt=module=gateway \
+	  $$(find proto -name '*.proto')
+
+deps: ## install what the tests need, or say how
+	./.ci/deps
+
+fmt: ## gofmt, and the configuration files
+	gofmt -w $$(git ls-files '*.go')
+	$(GO) run ./cmd/gateway fmt -w gateway.hcl demo/full.hcl
+
+lint: ## go vet, gofmt, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	  if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; echo "Run: make fmt"; exit 1; fi
+	$(GO) vet -tags $(TAGS) $(PKGS)
+	$(GO) tool staticcheck -tags $(TAGS) $(PKGS)

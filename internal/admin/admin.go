@@ -1,0 +1,111 @@
+// Package admin serves what an operator looks at: /metrics for Prometheus, /healthz and /readyz for probes, /status as
+// JSON for people and programs.
+//
+// It knows nothing of the gateway: it receives functions. It listens on loopback or on a unix socket, and asks for a
+// bearer token where one is configured; /healthz and /readyz answer without it, since probes carry none. Nothing
+// changes by GET.
+package admin
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Limits towards those who ask.
+const (
+	readHeaderTimeout = 5 * time.Second
+	idleTimeout       = time.Minute
+	headerBytesMax    = 16 << 10
+)
+
+// Options of the admin server.
+type Options struct {
+	Token  string              // asked for as "Authorization: Bearer TOKEN"; empty: nothing is asked
+	Gather prometheus.Gatherer // what /metrics shows
+	Status func() any          // what /status shows, as JSON
+	Ready  func() error        // nil: ready; otherwise /readyz answers 503 and says why
+}
+
+// Server is the admin HTTP server. Make one with New.
+type Server struct{ http http.Server }
+
+// New makes a server; Serve starts it.
+func New(o Options) *Server {
+	return &Server{http.Server{
+		Handler:           Handler(o),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    headerBytesMax,
+	}}
+}
+
+// Serve answers on l until Shutdown, and then returns nil.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Shutdown lets requests in flight end, until ctx is done.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		s.http.Close()
+	}
+	return err
+}
+
+// Handler is the admin server's routes.
+func Handler(o Options) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := o.Ready(); err != nil {
+			writeText(w, http.StatusServiceUnavailable, err.Error()+"\n")
+			return
+		}
+		writeText(w, http.StatusOK, "ready\n")
+	})
+	mux.Handle("GET /metrics", guarded(o.Token, promhttp.HandlerFor(o.Gather, promhttp.HandlerOpts{})))
+	mux.Handle("GET /status", guarded(o.Token, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		e.Encode(o.Status()) // an error here is a reader that left
+	})))
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		writeText(w, http.StatusOK, "gateway admin: /metrics /status /healthz /readyz\n")
+	})
+	return mux
+}
+
+// guarded asks for the token before h.
+func guarded(token string, h http.Handler) http.Handler {
+	if token == "" {
+		return h
+	}
+	want := []byte("Bearer " + token)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), want) != 1 {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="gateway admin"`)
+			writeText(w, http.StatusUnauthorized, "This needs the token of the admin block: Authorization: Bearer TOKEN.\n")
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+func writeText(w http.ResponseWriter, code int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(code)
+	w.Write([]byte(text)) // an error here is a reader that left
+}

@@ -1,0 +1,87 @@
+package admin
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func ask(t *testing.T, o Options, method, path, authorization string) (code int, body string) {
+	t.Helper()
+	r := httptest.NewRequest(method, path, nil)
+	if authorization != "" {
+		r.Header.Set("Authorization", authorization)
+	}
+	w := httptest.NewRecorder()
+	Handler(o).ServeHTTP(w, r)
+	b, err := io.ReadAll(w.Result().Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.Code, string(b)
+}
+
+func options() Options {
+	r := prometheus.NewRegistry()
+	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "things_total", Help: "Things."})
+	r.MustRegister(c)
+	c.Add(3)
+	return Options{
+		Gather: r,
+		Status: func() any { return map[string]int{"open": 7} },
+		Ready:  func() error { return nil },
+	}
+}
+
+func TestOperatorReadsMetricsStatusAndHealth(t *testing.T) {
+	for path, want := range map[string]string{
+		"/metrics": "things_total 3",
+		"/status":  `"open": 7`,
+		"/healthz": "ok",
+		"/readyz":  "ready",
+		"/":        "/metrics",
+	} {
+		code, body := ask(t, options(), "GET", path, "")
+		if code != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("GET %s: %d %q, want 200 and %q", path, code, body, want)
+		}
+	}
+}
+
+func TestNothingChangesByOtherMethodsAndUnknownPathsAreNotFound(t *testing.T) {
+	if code, _ := ask(t, options(), "POST", "/status", ""); code != http.StatusMethodNotAllowed {
+		t.Errorf("POST /status: %d", code)
+	}
+	if code, _ := ask(t, options(), "GET", "/nothing", ""); code != http.StatusNotFound {
+		t.Errorf("GET /nothing: %d", code)
+	}
+}
+
+func TestProbeLearnsWhyTheGatewayIsNotReady(t *testing.T) {
+	o := options()
+	o.Ready = func() error { return errors.New("draining") }
+	if code, body := ask(t, o, "GET", "/readyz", ""); code != http.StatusServiceUnavailable || body != "draining\n" {
+		t.Errorf("%d %q", code, body)
+	}
+}
+
+func TestTokenGuardsMetricsAndStatusAlone(t *testing.T) {
+	o := options()
+	o.Token = "secret"
+	for _, c := range []struct {
+		path, authorization string
+		want                int
+	}{
+		{"/metrics", "", 401}, {"/status", "", 401}, {"/status", "Bearer wrong", 401}, {"/status", "secret", 401},
+		{"/metrics", "Bearer secret", 200}, {"/status", "Bearer secret", 200}, {"/healthz", "", 200}, {"/readyz", "", 200},
+	} {
+		if code, body := ask(t, o, "GET", c.path, c.authorization); code != c.want || strings.Contains(body, "secret") {
+			t.Errorf("GET %s with %q: %d %q, want %d", c.path, c.authorization, code, body, c.want)
+		}
+	}
+}
