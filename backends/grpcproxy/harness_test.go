@@ -1,0 +1,118 @@
+package grpcproxy
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/interop"
+	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+)
+
+// patience is how long a test waits for what must happen at once.
+const patience = 10 * time.Second
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// startProxy serves the options on a port of its own until the test ends.
+func startProxy(t *testing.T, o Options) (address string) {
+	t.Helper()
+	p, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := listen(t)
+	served := make(chan error, 1)
+	go func() { served <- p.Serve(l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := p.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return l.Addr().String()
+}
+
+// everything routes all calls to one backend.
+func everything(targets ...string) Options {
+	return Options{
+		Routes:   []Route{{Pattern: "*", To: []Weighted{{Backend: "b"}}}},
+		Backends: []Backend{{Name: "b", Targets: targets}},
+	}
+}
+
+// startInterop runs grpc-go's interop server.
+func startInterop(t *testing.T, l net.Listener, options ...grpc.ServerOption) (address string) {
+	t.Helper()
+	server := grpc.NewServer(options...)
+	testgrpc.RegisterTestServiceServer(server, interop.NewTestServer())
+	serve(t, server, l)
+	return l.Addr().String()
+}
+
+// startService runs a test service of the test's own making.
+func startService(t *testing.T, service testgrpc.TestServiceServer, options ...grpc.ServerOption) (address string) {
+	t.Helper()
+	l := listen(t)
+	server := grpc.NewServer(options...)
+	testgrpc.RegisterTestServiceServer(server, service)
+	serve(t, server, l)
+	return l.Addr().String()
+}
+
+func serve(t *testing.T, server *grpc.Server, l net.Listener) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-done; err != nil {
+			t.Errorf("backend: %v", err)
+		}
+	})
+}
+
+func connect(t *testing.T, address string, options ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient(address, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// eventually polls until what is true.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !is(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}

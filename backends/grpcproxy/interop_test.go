@@ -1,0 +1,161 @@
+package grpcproxy
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/interop"
+	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+)
+
+// interopCases are grpc-go's own, which end the process with a message when they fail. Each passes directly too.
+var interopCases = map[string]func(context.Context, *grpc.ClientConn, testgrpc.TestServiceClient, ...grpc.CallOption){
+	"empty_unary": func(ctx context.Context, _ *grpc.ClientConn, c testgrpc.TestServiceClient, o ...grpc.CallOption) {
+		interop.DoEmptyUnaryCall(ctx, c, o...)
+	},
+	"large_unary": func(ctx context.Context, _ *grpc.ClientConn, c testgrpc.TestServiceClient, o ...grpc.CallOption) {
+		interop.DoLargeUnaryCall(ctx, c, o...)
+	},
+	"client_streaming": func(ctx context.Context, _ *grpc.ClientConn, c testgrpc.TestServiceClient, o ...grpc.CallOption) {
+		interop.DoClientStreaming(ctx, c, o...)
+	},
+	"server_streaming": func(ctx context.Context, _ *grpc.ClientConn, c testgrpc.TestServiceClient, o ...grpc.CallOption) {
+		interop.DoServerStreaming(ctx, c, o...)
+	},
+	"ping_pong": func(ctx context.Context, _ *grpc.ClientConn, c testgrpc.TestServiceClient, o ...grpc.CallOption) {
+		interop.DoPingPong(ctx, c, o...)
+	},
+	"empty_stream": func(ctx context.Context, _ *grpc.ClientConn, c testgrpc.TestServiceClient, o ...grpc.CallOption) {
+		interop.DoEmptyStream(ctx, c, o...)
+	},
+	"timeout_on_sleeping_server": func(ctx context.Context, _ *grpc.ClientConn, c testgrpc.TestServiceClient, o ...grpc.CallOption) {
+		interop.DoTimeoutOnSleepingServer(ctx, c, o...)
+	},
+	"cancel_after_begin": func(ctx context.Context, _ *grpc.ClientConn, c testgrpc.TestServiceClient, o ...grpc.CallOption) {
+		interop.DoCancelAfterBegin(ctx, c, o...)
+	},
+	"cancel_after_first_response": func(ctx context.Context, _ *grpc.ClientConn, c testgrpc.TestServiceClient, o ...grpc.CallOption) {
+		interop.DoCancelAfterFirstResponse(ctx, c, o...)
+	},
+	"status_code_and_message": func(ctx context.Context, _ *grpc.ClientConn, c testgrpc.TestServiceClient, o ...grpc.CallOption) {
+		interop.DoStatusCodeAndMessage(ctx, c, o...)
+	},
+	"special_status_message": func(ctx context.Context, _ *grpc.ClientConn, c testgrpc.TestServiceClient, o ...grpc.CallOption) {
+		interop.DoSpecialStatusMessage(ctx, c, o...)
+	},
+	"custom_metadata": func(ctx context.Context, _ *grpc.ClientConn, c testgrpc.TestServiceClient, o ...grpc.CallOption) {
+		interop.DoCustomMetadata(ctx, c, o...)
+	},
+	"unimplemented_method": func(_ context.Context, conn *grpc.ClientConn, _ testgrpc.TestServiceClient, _ ...grpc.CallOption) {
+		interop.DoUnimplementedMethod(context.Background(), conn)
+	},
+	"unimplemented_service": func(ctx context.Context, conn *grpc.ClientConn, _ testgrpc.TestServiceClient, _ ...grpc.CallOption) {
+		interop.DoUnimplementedService(ctx, testgrpc.NewUnimplementedServiceClient(conn))
+	},
+}
+
+// soakSize keeps a soak case short here; the shape is what matters.
+const soakSize = 20
+
+func TestInterop(t *testing.T) {
+	address := startProxy(t, everything(startInterop(t, listen(t))))
+	for name, run := range interopCases {
+		t.Run(name, func(t *testing.T) {
+			conn := connect(t, address)
+			run(testContext(t), conn, testgrpc.NewTestServiceClient(conn))
+		})
+	}
+}
+
+func TestInteropCompressed(t *testing.T) {
+	address := startProxy(t, everything(startInterop(t, listen(t))))
+	for name, run := range interopCases {
+		t.Run(name, func(t *testing.T) {
+			conn := connect(t, address, grpc.WithDefaultCallOptions(grpc.UseCompressor(gzip.Name)))
+			run(testContext(t), conn, testgrpc.NewTestServiceClient(conn))
+		})
+	}
+}
+
+// TestInteropORCA needs grpc-go's own server program: only that may report load more often than twice a minute.
+func TestInteropORCA(t *testing.T) {
+	address := startProxy(t, everything(startInteropProgram(t)))
+	conn := connect(t, address,
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"test_backend_metrics_load_balancer":{}}]}`))
+	client := testgrpc.NewTestServiceClient(conn)
+	interop.DoEmptyUnaryCall(testContext(t), client, grpc.WaitForReady(true))
+	t.Run("orca_per_rpc", func(t *testing.T) { interop.DoORCAPerRPCTest(testContext(t), client) })
+	t.Run("orca_oob", func(t *testing.T) { interop.DoORCAOOBTest(testContext(t), client) })
+}
+
+// startInteropProgram builds and runs google.golang.org/grpc/interop/server, and returns when it listens.
+func startInteropProgram(t *testing.T) (address string) {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "server")
+	if out, err := exec.Command("go", "build", "-o", program, "google.golang.org/grpc/interop/server").CombinedOutput(); err != nil {
+		t.Fatalf("build the interop server: %v\n%s", err, out)
+	}
+	l := listen(t)
+	address = l.Addr().String()
+	_, port, _ := net.SplitHostPort(address)
+	_ = l.Close()
+	server := exec.Command(program, "-port", port)
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = server.Process.Kill()
+		_ = server.Wait() // says that it was killed
+	})
+	eventually(t, "the interop server listens", func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+	return address
+}
+
+func TestInteropSoak(t *testing.T) {
+	address := startProxy(t, everything(startInterop(t, listen(t))))
+	shared := connect(t, address)
+	soak := interop.SoakTestConfig{
+		RequestSize: 271828, ResponseSize: 314159, PerIterationMaxAcceptableLatency: 5 * time.Second,
+		OverallTimeout: patience, ServerAddr: address, NumWorkers: 2, Iterations: soakSize,
+	}
+	silenceStderr(t)
+	t.Run("rpc_soak", func(t *testing.T) {
+		soak.ChannelForTest = func() (*grpc.ClientConn, func()) { return shared, func() {} }
+		interop.DoSoakTest(testContext(t), soak)
+	})
+	t.Run("channel_soak", func(t *testing.T) {
+		soak.ChannelForTest = func() (*grpc.ClientConn, func()) {
+			conn := connect(t, address)
+			return conn, func() { _ = conn.Close() }
+		}
+		interop.DoSoakTest(testContext(t), soak)
+	})
+}
+
+// silenceStderr keeps the soak's line for each call out of the test's output.
+func silenceStderr(t *testing.T) {
+	t.Helper()
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := os.Stderr
+	os.Stderr = null
+	t.Cleanup(func() {
+		os.Stderr = kept
+		_ = null.Close()
+	})
+}
