@@ -1,0 +1,143 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+const (
+	portMax          = 65535
+	socketPathMax    = 107 // bytes: sun_path of unix(7) without its final zero
+	adminAddrDefault = "127.0.0.1:9901"
+)
+
+var (
+	hostName    = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?$`)
+	onlyNumbers = regexp.MustCompile(`^[0-9.]+$`)
+)
+
+// addressProblem tells what is wrong with host:port, or returns "". portMin is 0 where any free port will do.
+func addressProblem(addr string, portMin int, hostNeeded bool) string {
+	if scheme, rest, found := strings.Cut(addr, "://"); found {
+		return fmt.Sprintf("An address has no %s:// in front. Did you mean %q?", scheme, rest)
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return splitProblem(addr)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return fmt.Sprintf("The port %s is not a number.", quoted(port))
+	}
+	if n < portMin || n > portMax {
+		return fmt.Sprintf("The port %s is out of range: ports go from %d to %d.", quoted(port), portMin, portMax)
+	}
+	if host == "" {
+		if hostNeeded {
+			return fmt.Sprintf("The host is missing. Did you mean %q?", "127.0.0.1:"+port)
+		}
+		return ""
+	}
+	return hostProblem(host)
+}
+
+// splitProblem tells why an address has no host and port that could be told apart.
+func splitProblem(addr string) string {
+	if ip, err := netip.ParseAddr(addr); err == nil && ip.Is4() {
+		return fmt.Sprintf("The port is missing, as in %q.", addr+":5555")
+	}
+	if _, err := strconv.Atoi(addr); err == nil {
+		return fmt.Sprintf("The host is missing. Did you mean %q?", "127.0.0.1:"+addr)
+	}
+	if strings.Count(addr, ":") > 1 && !strings.Contains(addr, "[") {
+		return "An IPv6 address stands in brackets, as in \"[::1]:5555\"."
+	}
+	if hostName.MatchString(addr) {
+		return fmt.Sprintf("The port is missing, as in %q.", addr+":5555")
+	}
+	return "An address is a host and a port, as in \"127.0.0.1:5555\", \"[::1]:5555\" or \"name:5555\"."
+}
+
+// hostProblem tells what is wrong with an IP address or a host name, or returns "".
+func hostProblem(host string) string {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return ""
+	}
+	if onlyNumbers.MatchString(host) {
+		return fmt.Sprintf("%s is not an IP address: four numbers from 0 to 255.", quoted(host))
+	}
+	if !hostName.MatchString(host) {
+		return fmt.Sprintf("%s is neither an IP address nor a host name.", quoted(host))
+	}
+	return ""
+}
+
+// socketProblem tells what is wrong with the path of a unix socket, or returns "".
+func socketProblem(scheme, path string) string {
+	switch {
+	case path == "" || path == "/" || path == "@":
+		return fmt.Sprintf("The path is missing, as in %q.", scheme+"/run/name.sock")
+	case !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "@"):
+		return fmt.Sprintf("The path must be absolute. Did you mean %q?", scheme+"/"+path)
+	case len(path) > socketPathMax:
+		return fmt.Sprintf("The path is %d bytes long; a socket's path has at most %d.", len(path), socketPathMax)
+	case strings.ContainsRune(path, 0):
+		return "The path contains a zero byte."
+	}
+	return ""
+}
+
+// overlap reports whether two TCP addresses cannot be listened on at the same time: one port, and hosts of which one
+// is the other or stands for every address. Port 0 overlaps with nothing.
+func overlap(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portNumber(portA) != portNumber(portB) || portNumber(portA) == 0 {
+		return false
+	}
+	ipA, knownA := hostAddr(hostA)
+	ipB, knownB := hostAddr(hostB)
+	if !knownA || !knownB {
+		return strings.EqualFold(hostA, hostB) || knownA && ipA == netip.IPv6Unspecified() || knownB && ipB == netip.IPv6Unspecified()
+	}
+	return ipA == ipB || covers(ipA, ipB) || covers(ipB, ipA)
+}
+
+// covers reports whether listening on the unspecified address a takes b's as well. [::] takes IPv4 too.
+func covers(a, b netip.Addr) bool {
+	return a.IsUnspecified() && (a.Is6() || b.Is4())
+}
+
+// hostAddr is the IP address of a host as far as it is known without a resolver.
+func hostAddr(host string) (netip.Addr, bool) {
+	switch strings.ToLower(host) {
+	case "":
+		return netip.IPv6Unspecified(), true
+	case "localhost":
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), true
+	}
+	ip, err := netip.ParseAddr(host)
+	return ip.Unmap(), err == nil
+}
+
+// loopback reports whether an address can be reached from this machine alone.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, known := hostAddr(host)
+	return known && ip.IsLoopback()
+}
+
+func portNumber(port string) int {
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return 0
+	}
+	return n
+}

@@ -1,0 +1,55 @@
+package config
+
+import (
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// drainTimeoutDefault is long enough for calls and short enough for a supervisor that kills after 90 s (systemd).
+const drainTimeoutDefault = 30 * time.Second
+
+// admin reads the admin block; without one there is no admin port.
+func (r *reader) admin(b *adminSchema) *Admin {
+	if b == nil {
+		return nil
+	}
+	a := &Admin{Network: "tcp", Addr: adminAddrDefault, Range: b.DefRange}
+	if addr, ok := r.text(b.Listen); ok {
+		a.Addr, a.Range = addr, b.Listen.Expr.Range()
+	}
+	problem := ""
+	if path, isSocket := strings.CutPrefix(a.Addr, "unix://"); isSocket {
+		a.Network, a.Addr = "unix", path
+		problem = socketProblem("unix://", path)
+	} else {
+		problem = addressProblem(a.Addr, 0, false)
+	}
+	if problem != "" {
+		r.errorAt(a.Range, "Bad admin address", "%s", problem)
+	}
+	token, given := r.text(b.Token)
+	a.Token = Secret(token)
+	switch {
+	case given && token == "":
+		r.errorAt(b.Token.NameRange, "The token is empty", "An empty token protects nothing. Give it a text, or remove the line.")
+	case b.Token == nil && problem == "" && a.Network == "tcp" && !loopback(a.Addr):
+		r.errorAt(a.Range, "The admin port is open to others", "%s can be reached from other machines. Listen on \"127.0.0.1:9901\" or a unix socket, or ask for a token: token = env(\"ADMIN_TOKEN\").", quoted(a.Addr))
+	}
+	return a
+}
+
+// log reads the log block.
+func (r *reader) log(b *logSchema) Log {
+	if b == nil {
+		return Log{Format: LogText}
+	}
+	levels := map[logLevel]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	return Log{
+		Format: oneOf(r, b.Format, LogText, LogText, LogJSON),
+		Level:  levels[oneOf[logLevel](r, b.Level, "info", "debug", "info", "warn", "error")],
+	}
+}
+
+// logLevel is a word of log { level }.
+type logLevel string

@@ -1,0 +1,67 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+)
+
+// includedBytesMax bounds what file("...") reads: a key, a token, a certificate.
+const includedBytesMax = 64 << 10
+
+// envFunction is env("NAME"): the value of an environment variable that must be set.
+var envFunction = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "name", Type: cty.String}},
+	Type:   function.StaticReturnType(cty.String),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		name := args[0].AsString()
+		value, set := os.LookupEnv(name)
+		if !set {
+			return cty.NilVal, fmt.Errorf("the environment variable %s is not set: export it before the gateway starts", name)
+		}
+		return cty.StringVal(value), nil
+	},
+})
+
+// fileFunction is file("path"): a file's text without white space around it. A relative path starts at dir.
+func fileFunction(dir string) function.Function {
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "path", Type: cty.String}},
+		Type:   function.StaticReturnType(cty.String),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			path := args[0].AsString()
+			if !filepath.IsAbs(path) {
+				path = filepath.Join(dir, path)
+			}
+			text, err := readIncluded(path)
+			if err != nil {
+				return cty.NilVal, err
+			}
+			return cty.StringVal(strings.TrimSpace(text)), nil
+		},
+	})
+}
+
+// readIncluded reads a regular file: a pipe or a device could keep the gateway waiting for ever.
+func readIncluded(path string) (string, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("there is no file %s; a relative path starts where the configuration file is", path)
+	case err != nil:
+		return "", fmt.Errorf("cannot look at %s: %w", path, err)
+	case !info.Mode().IsRegular():
+		return "", fmt.Errorf("%s is not a regular file", path)
+	}
+	content, err := readBounded(path, includedBytesMax)
+	if err != nil {
+		return "", fmt.Errorf("cannot read %s: %w", path, err)
+	}
+	return string(content), nil
+}

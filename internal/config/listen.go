@@ -1,0 +1,75 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+const (
+	connectionsMax = 10_000_000 // more than the descriptors of any machine
+	nameBytesMax   = 64
+)
+
+// blockName is what blocks may be called: names become metric labels and log fields.
+var blockName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+
+// listeners reads the listen blocks. end is where the first would go if there is none.
+func (r *reader) listeners(blocks []listenSchema, end hcl.Range) []Listener {
+	if len(blocks) == 0 {
+		r.errorAt(end, "No listen block", "Without one nobody can connect. Add: listen \"127.0.0.1:5555\" {}")
+	}
+	listeners := make([]Listener, 0, len(blocks))
+	for _, b := range blocks {
+		listeners = append(listeners, r.listener(b))
+	}
+	for i, l := range listeners {
+		for _, earlier := range listeners[:i] {
+			if l.Name == earlier.Name && l.Addr != earlier.Addr {
+				r.errorAt(l.Range, "Duplicate listener name", "%s is the name of the listener at %s too. Give each its own.", quoted(l.Name), Place(earlier.Range))
+			}
+		}
+	}
+	return listeners
+}
+
+func (r *reader) listener(b listenSchema) Listener {
+	l := Listener{Addr: b.Addr, Name: b.Addr, Range: b.AddrRange}
+	if problem := addressProblem(b.Addr, 0, false); problem != "" {
+		r.errorAt(b.AddrRange, "Bad listen address", "%s", problem)
+	}
+	if name, ok := r.text(b.Name); ok {
+		l.Name = name
+		r.checkName("listener", name, b.Name.Expr.Range())
+	}
+	l.SniffTimeout = r.duration(b.SniffTimeout, 0)
+	l.MaxConnections, _ = r.count(b.MaxConnections, 1, connectionsMax)
+	l.MaxSniffing, _ = r.count(b.MaxSniffing, 1, connectionsMax)
+	if l.MaxConnections > 0 && l.MaxSniffing > l.MaxConnections {
+		r.warnAt(b.MaxSniffing.Expr.Range(), "A limit that is never reached", "max_sniffing counts connections that max_connections (%d) counts too.", l.MaxConnections)
+	}
+	return l
+}
+
+// checkName reports a name that cannot stand in a metric label or a log line.
+func (r *reader) checkName(kind, name string, at hcl.Range) {
+	if len(name) > nameBytesMax || !blockName.MatchString(name) {
+		r.errorAt(at, fmt.Sprintf("Bad %s name", kind), "%s: a name is made of letters, digits, \"_\", \"-\" and \".\", at most %d of them.", quoted(name), nameBytesMax)
+	}
+}
+
+// checkAddresses reports addresses that cannot be listened on together.
+func (r *reader) checkAddresses(cfg *Config) {
+	for i, l := range cfg.Listeners {
+		for _, earlier := range cfg.Listeners[:i] {
+			if overlap(l.Addr, earlier.Addr) {
+				r.errorAt(l.Range, "Duplicate listen address", "%s is taken by the listener %s at %s.", quoted(l.Addr), quoted(earlier.Addr), Place(earlier.Range))
+				break
+			}
+		}
+		if a := cfg.Admin; a != nil && a.Network == "tcp" && overlap(a.Addr, l.Addr) {
+			r.errorAt(a.Range, "The admin port is public", "%s is taken by the listener %s at %s. Give admin a port of its own.", quoted(a.Addr), quoted(l.Addr), Place(l.Range))
+		}
+	}
+}

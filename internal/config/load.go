@@ -1,0 +1,118 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/gohcl"
+	"github.com/hashicorp/hcl/v2/hclparse"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty/function"
+)
+
+// fileBytesMax bounds a configuration file. The parser recurses with nesting: the bound keeps its stack small too.
+const fileBytesMax = 256 << 10
+
+// Load reads and checks the configuration at path. The Config is nil if the diagnostics have errors.
+func Load(path string) (*Config, Diagnostics) {
+	src, diags := ReadFile(path)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	return Parse(path, src)
+}
+
+// Parse checks a configuration held in memory. The file name stands in diagnostics, and file("x") looks beside it.
+// The Config is nil if the diagnostics have errors.
+func Parse(filename string, src []byte) (*Config, Diagnostics) {
+	body, diags := parseSyntax(filename, src)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	r := &reader{eval: &hcl.EvalContext{Functions: map[string]function.Function{
+		"env":  envFunction,
+		"file": fileFunction(filepath.Dir(filename)),
+	}}}
+	if len(body.Attributes) == 0 && len(body.Blocks) == 0 {
+		r.errorAt(body.EndRange, "Nothing is configured here", "%s has no block. The least that works is a listen block and a relay or grpc block; `gateway demo` needs no file.", filename)
+		diags.add(r.diags)
+		return nil, diags
+	}
+	grammar.check(r, body)
+	var file fileSchema
+	r.diags = append(r.diags, gohcl.DecodeBody(body, r.eval, &file)...)
+	cfg := r.config(&file, body.EndRange)
+	diags.add(r.diags)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	return cfg, diags
+}
+
+// ReadFile reads a configuration file, with diagnostics that say what to do if it is not there.
+func ReadFile(path string) ([]byte, Diagnostics) {
+	src, err := readBounded(path, fileBytesMax)
+	if err == nil {
+		return src, Diagnostics{}
+	}
+	problem := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: fmt.Sprintf("Cannot read %s", path), Detail: err.Error()}
+	if errors.Is(err, fs.ErrNotExist) {
+		problem.Summary = fmt.Sprintf("There is no %s here", path)
+		problem.Detail = "Write one, or name another file with -config. `gateway demo` needs none."
+	}
+	return nil, Diagnostics{Diagnostics: hcl.Diagnostics{problem}}
+}
+
+// readBounded reads a whole file of at most limit bytes.
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(content)) > limit {
+		return nil, fmt.Errorf("%s is larger than %d KiB", path, limit>>10)
+	}
+	return content, nil
+}
+
+// parseSyntax turns source into a tree. Its diagnostics know the source from then on.
+func parseSyntax(filename string, src []byte) (*hclsyntax.Body, Diagnostics) {
+	parser := hclparse.NewParser()
+	file, problems := parser.ParseHCL(src, filename)
+	diags := Diagnostics{files: map[string]*hcl.File{filename: blanked(file, filename, src)}}
+	diags.add(problems)
+	if problems.HasErrors() {
+		return nil, diags
+	}
+	return file.Body.(*hclsyntax.Body), diags
+}
+
+// config turns the decoded file into plain values and checks it as a whole. end is the place for what is missing.
+func (r *reader) config(file *fileSchema, end hcl.Range) *Config {
+	listeners := r.listeners(file.Listen, end)
+	cfg := &Config{
+		Listeners:    listeners,
+		Backends:     r.backends(file.Backend),
+		Relays:       r.relays(file.Relay, listeners),
+		Routes:       r.routes(file.GRPC, file.Backend),
+		Admin:        r.admin(file.Admin),
+		Log:          r.log(file.Log),
+		DrainTimeout: r.duration(file.DrainTimeout, drainTimeoutDefault),
+	}
+	r.checkAddresses(cfg)
+	r.checkUse(cfg)
+	if !r.diags.HasErrors() {
+		r.checkReach(cfg)
+	}
+	return cfg
+}

@@ -1,0 +1,121 @@
+package config
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// everySource is what a match without a source takes.
+var everySource = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+
+// checkUse warns of backends that nothing uses.
+func (r *reader) checkUse(cfg *Config) {
+	used := map[string]bool{}
+	for _, route := range cfg.Routes {
+		for _, to := range route.To {
+			used[to.Backend] = true
+		}
+	}
+	for _, b := range cfg.Backends {
+		if !used[b.Name] {
+			r.warnAt(b.Range, "A backend that nothing uses", "No block sends anything to %s. Add a grpc block with: to %q {}", quoted(b.Name), b.Name)
+		}
+	}
+}
+
+// checkReach reports blocks that no connection can reach, listeners that no block serves, and connections that two
+// blocks claim. It wants blocks that are right by themselves.
+func (r *reader) checkReach(cfg *Config) {
+	for i, relay := range cfg.Relays {
+		for _, earlier := range cfg.Relays[:i] {
+			if cfg.takesAll(earlier.Match, relay.Match) {
+				r.errorAt(relay.Range, "A relay that nothing can reach", "%s at %s takes everything that %s would take. %s", quoted(earlier.Name), Place(earlier.Range), quoted(relay.Name), wayOutOfShadow(earlier.Match, relay.Match))
+				break
+			}
+		}
+		if relay.Match.Protocol == HTTP2 && len(cfg.Routes) > 0 && len(cfg.listens(relay.Match)) == len(cfg.Listeners) {
+			r.errorAt(relay.Range, "HTTP/2 is claimed twice", "%s takes HTTP/2 connections untouched, and the grpc block at %s wants their calls. Remove one, or give the relay a listener of its own with match { listen }.", quoted(relay.Name), Place(cfg.Routes[0].Range))
+		}
+	}
+	for _, l := range cfg.Listeners {
+		serves := func(relay Relay) bool { return slices.Contains(cfg.listens(relay.Match), l.Name) }
+		if len(cfg.Routes) == 0 && !slices.ContainsFunc(cfg.Relays, serves) {
+			r.errorAt(l.Range, "A listener that nothing serves", "Every connection to %s would be refused. Add a relay or a grpc block.", quoted(l.Addr))
+		}
+	}
+}
+
+// takesAll reports whether the earlier match leaves nothing for the later one.
+func (cfg *Config) takesAll(earlier, later Match) bool {
+	if earlier.Protocol != AnyProtocol && earlier.Protocol != later.Protocol {
+		return false
+	}
+	if later.Percent == 0 || earlier.Percent < later.Percent { // a block at 0 is switched off on purpose
+		return false
+	}
+	taken := cfg.listens(earlier)
+	for _, name := range cfg.listens(later) {
+		if !slices.Contains(taken, name) {
+			return false
+		}
+	}
+	sources := sourcesOf(earlier)
+	return !slices.ContainsFunc(sourcesOf(later), func(p netip.Prefix) bool { return !within(p, sources) })
+}
+
+// wayOutOfShadow tells what to do about a relay that an earlier one leaves nothing for.
+func wayOutOfShadow(earlier, later Match) string {
+	switch {
+	case earlier.Percent < percentAll:
+		return "Percent counts the same sources in every block, so the later block needs the larger number, or none."
+	case earlier.Protocol == AnyProtocol && later.Protocol != AnyProtocol:
+		return "Put the block with protocol = \"any\" last."
+	}
+	return "Put the narrower one first, or remove one."
+}
+
+// listens returns the names of the listeners that a match serves.
+func (cfg *Config) listens(m Match) []string {
+	if len(m.Listen) > 0 {
+		return m.Listen
+	}
+	names := make([]string, len(cfg.Listeners))
+	for i, l := range cfg.Listeners {
+		names[i] = l.Name
+	}
+	return names
+}
+
+func sourcesOf(m Match) []netip.Prefix {
+	if len(m.Source) == 0 {
+		return everySource
+	}
+	return m.Source
+}
+
+// within reports whether every address of p is in one of the prefixes, their union included: two halves make a whole.
+func within(p netip.Prefix, prefixes []netip.Prefix) bool {
+	inside := false
+	for _, q := range prefixes {
+		if q.Overlaps(p) {
+			if q.Bits() <= p.Bits() {
+				return true
+			}
+			inside = true
+		}
+	}
+	if !inside {
+		return false
+	}
+	lower, upper := halves(p)
+	return within(lower, prefixes) && within(upper, prefixes)
+}
+
+// halves splits a prefix that is not a single address.
+func halves(p netip.Prefix) (lower, upper netip.Prefix) {
+	bits := p.Bits() + 1
+	bytes := p.Addr().AsSlice()
+	bytes[p.Bits()/8] |= 0x80 >> (p.Bits() % 8)
+	top, _ := netip.AddrFromSlice(bytes)
+	return netip.PrefixFrom(p.Addr(), bits), netip.PrefixFrom(top, bits)
+}

@@ -1,0 +1,78 @@
+package config
+
+import "github.com/hashicorp/hcl/v2"
+
+// The structs below are the language: every block and argument, for gohcl. Arguments stay unevaluated here, so that
+// each is read by its own rule (a duration, a size, a list of targets) and keeps its place in the file.
+
+type fileSchema struct {
+	Listen       []listenSchema  `hcl:"listen,block"`
+	Backend      []backendSchema `hcl:"backend,block"`
+	Relay        []relaySchema   `hcl:"relay,block"`
+	GRPC         []grpcSchema    `hcl:"grpc,block"`
+	Admin        *adminSchema    `hcl:"admin,block"`
+	Log          *logSchema      `hcl:"log,block"`
+	DrainTimeout *hcl.Attribute  `hcl:"drain_timeout,optional"`
+}
+
+type listenSchema struct {
+	Addr           string         `hcl:"address,label"`
+	AddrRange      hcl.Range      `hcl:"address,label_range"`
+	Name           *hcl.Attribute `hcl:"name,optional"`
+	SniffTimeout   *hcl.Attribute `hcl:"sniff_timeout,optional"`
+	MaxConnections *hcl.Attribute `hcl:"max_connections,optional"`
+	MaxSniffing    *hcl.Attribute `hcl:"max_sniffing,optional"`
+}
+
+type backendSchema struct {
+	Name      string         `hcl:"name,label"`
+	NameRange hcl.Range      `hcl:"name,label_range"`
+	DefRange  hcl.Range      `hcl:",def_range"`
+	GRPC      *hcl.Attribute `hcl:"grpc,optional"`
+	Balance   *hcl.Attribute `hcl:"balance,optional"`
+	Authority *hcl.Attribute `hcl:"authority,optional"`
+}
+
+type relaySchema struct {
+	Name           string         `hcl:"name,label"`
+	NameRange      hcl.Range      `hcl:"name,label_range"`
+	DefRange       hcl.Range      `hcl:",def_range"`
+	Match          *matchSchema   `hcl:"match,block"`
+	Dial           *hcl.Attribute `hcl:"dial,optional"`
+	Balance        *hcl.Attribute `hcl:"balance,optional"`
+	IdleTimeout    *hcl.Attribute `hcl:"idle_timeout,optional"`
+	ConnectTimeout *hcl.Attribute `hcl:"connect_timeout,optional"`
+}
+
+type matchSchema struct {
+	Protocol *hcl.Attribute `hcl:"protocol,optional"`
+	Listen   *hcl.Attribute `hcl:"listen,optional"`
+	Source   *hcl.Attribute `hcl:"source,optional"`
+	Percent  *hcl.Attribute `hcl:"percent,optional"`
+}
+
+type grpcSchema struct {
+	Pattern      string         `hcl:"pattern,label"`
+	PatternRange hcl.Range      `hcl:"pattern,label_range"`
+	DefRange     hcl.Range      `hcl:",def_range"`
+	Timeout      *hcl.Attribute `hcl:"timeout,optional"`
+	MaxMessage   *hcl.Attribute `hcl:"max_message,optional"`
+	To           []toSchema     `hcl:"to,block"`
+}
+
+type toSchema struct {
+	Backend      string         `hcl:"backend,label"`
+	BackendRange hcl.Range      `hcl:"backend,label_range"`
+	Weight       *hcl.Attribute `hcl:"weight,optional"`
+}
+
+type adminSchema struct {
+	DefRange hcl.Range      `hcl:",def_range"`
+	Listen   *hcl.Attribute `hcl:"listen,optional"`
+	Token    *hcl.Attribute `hcl:"token,optional"`
+}
+
+type logSchema struct {
+	Format *hcl.Attribute `hcl:"format,optional"`
+	Level  *hcl.Attribute `hcl:"level,optional"`
+}
