@@ -59,11 +59,15 @@ type ProtocolError struct {
 	Step   Step
 	Reason Reason
 	Detail string // what came, and what would have been right
+	Err    error  // what Authenticate returned, or nil
 }
 
 func (e *ProtocolError) Error() string {
 	return fmt.Sprintf("zmtp: %s: %s (%s)", e.Step, e.Detail, e.Reason)
 }
+
+// Unwrap returns Err.
+func (e *ProtocolError) Unwrap() error { return e.Err }
 
 // Is makes errors.Is find ErrTooLarge, ErrRefused and ErrOldVersion.
 func (e *ProtocolError) Is(target error) bool {
@@ -87,9 +91,10 @@ func (e *PeerError) Error() string {
 	return fmt.Sprintf("zmtp: handshake: the peer refused this side with ERROR %q", e.Reason)
 }
 
-// malformed makes an error of a codec, which does not know the step; inStep adds it.
+// malformed makes an error of a codec, which does not know the step; inStep adds it. A %w becomes Err.
 func malformed(reason Reason, format string, args ...any) *ProtocolError {
-	return &ProtocolError{Reason: reason, Detail: fmt.Sprintf(format, args...)}
+	text := fmt.Errorf(format, args...)
+	return &ProtocolError{Reason: reason, Detail: text.Error(), Err: errors.Unwrap(text)}
 }
 
 func inStep(step Step, err error) error {
