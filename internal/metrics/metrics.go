@@ -17,7 +17,7 @@ type Metrics struct {
 	Accepted     *prometheus.CounterVec   // listener
 	AcceptErrors *prometheus.CounterVec   // listener, reason
 	Sniffing     *prometheus.GaugeVec     // listener
-	SniffSeconds *prometheus.HistogramVec // result: a protocol's name, unmatched, timeout, closed
+	SniffSeconds *prometheus.HistogramVec // result: a protocol's name, unmatched, timeout, closed, stopped
 	Connections  *prometheus.CounterVec   // protocol, block, result
 	Open         *prometheus.GaugeVec     // protocol
 	Bytes        *prometheus.CounterVec   // protocol, block, direction: in (from the client), out

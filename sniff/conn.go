@@ -1,0 +1,131 @@
+package sniff
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// Conn is a connection of which the first bytes were read to classify it. Reading starts with those bytes. It embeds
+// the raw connection: everything else goes straight there.
+//
+// Rules: one goroutine reads at a time, as for any stream. The bytes that Prefix and Detach return lie inside the Conn:
+// they stay valid and unchanged as long as someone holds them.
+type Conn struct {
+	net.Conn
+
+	protocol string
+	prefix   [prefixBytesMax]byte
+	read     uint8 // bytes of prefix that came from the peer
+	replayed uint8 // bytes of prefix that Read has given out
+}
+
+// Result is how sniffing a connection ended.
+type Result int8
+
+// The results.
+const (
+	Matched   Result = iota // Conn.Protocol says as what
+	Unmatched               // the bytes fit no protocol
+	TimedOut                // not enough bytes before the deadline
+	Closed                  // the peer ended the connection, or it broke, before enough bytes came
+	Stopped                 // the server was closed meanwhile
+)
+
+// String returns the result as metrics and log lines name it.
+func (r Result) String() string {
+	switch r {
+	case Matched:
+		return "matched"
+	case Unmatched:
+		return "unmatched"
+	case TimedOut:
+		return "timeout"
+	case Closed:
+		return "closed"
+	case Stopped:
+		return "stopped"
+	}
+	return "unknown result"
+}
+
+// Detect classifies a connection that somebody else accepted, such as the inside of a TLS session, and returns when the
+// result is known, after timeout at the latest. raw has no read deadline afterwards. The caller owns the Conn, whatever
+// the result.
+func Detect(raw net.Conn, protocols []Protocol, timeout time.Duration) (*Conn, Result) {
+	c := &Conn{Conn: raw}
+	return c, c.detect(protocols, timeout)
+}
+
+// detect reads until the bytes are classified or cannot be. One deadline covers all reads: a peer that dribbles gets no
+// more time than one that is silent.
+func (c *Conn) detect(protocols []Protocol, timeout time.Duration) Result {
+	if err := c.Conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+		return Closed // without a deadline nobody may wait for the peer
+	}
+	result := c.classify(protocols)
+	// Whoever gets the connection next must not inherit the deadline. An error means that it is closed: they will see.
+	_ = c.Conn.SetReadDeadline(time.Time{})
+	return result
+}
+
+func (c *Conn) classify(protocols []Protocol) Result {
+	for {
+		n, err := c.Conn.Read(c.prefix[c.read:])
+		c.read += uint8(n)
+		if n == 0 && err == nil {
+			err = io.ErrNoProgress // a reader that does nothing must not make this loop spin
+		}
+		name, verdict := Classify(protocols, c.prefix[:c.read])
+		switch {
+		case verdict == Accept:
+			c.protocol = name // even if err: the next Read meets it again
+			return Matched
+		case verdict == Reject:
+			return Unmatched
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return TimedOut
+		case err != nil:
+			return Closed
+		}
+	}
+}
+
+// Protocol returns the name of the protocol that was recognised, "" if none was.
+func (c *Conn) Protocol() string { return c.protocol }
+
+// Prefix returns the bytes that sniffing has read and nobody has taken yet. It takes none.
+func (c *Conn) Prefix() []byte {
+	return c.prefix[c.replayed:c.read:c.read]
+}
+
+// Read returns the sniffed bytes first, then reads from the raw connection.
+func (c *Conn) Read(p []byte) (int, error) {
+	if c.replayed == c.read {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.Prefix())
+	c.replayed += uint8(n)
+	return n, nil
+}
+
+// CloseWrite sends FIN: the peer reads EOF and can still answer. It fails with [errors.ErrUnsupported] if the raw
+// connection cannot be half-closed.
+func (c *Conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return fmt.Errorf("sniff: close the write side of a %T: %w", c.Conn, errors.ErrUnsupported)
+}
+
+// Detach gives up the bytes that were read and not yet taken, and the raw connection, to a caller that moves bytes
+// itself. The bytes come before anything that raw returns. Do not read or write the Conn afterwards; closing it closes
+// raw.
+func (c *Conn) Detach() (prefix []byte, raw net.Conn) {
+	prefix = c.Prefix()
+	c.replayed = c.read
+	return prefix, c.Conn
+}

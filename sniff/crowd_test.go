@@ -1,0 +1,97 @@
+package sniff
+
+import (
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// crowdSize is how many bad clients of each kind there are.
+const crowdSize = 200
+
+func TestGoodClientIsServedAmongHundredsOfBadOnes(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	const timeout = 1500 * time.Millisecond // longer than a good client may wait
+	p := open(t, Options{Timeout: timeout})
+	crowd := make([]net.Conn, 0, 3*crowdSize)
+	start := time.Now()
+	for range crowdSize {
+		crowd = append(crowd, p.dial(""), p.dial("\x00junk"), p.dial("\xff\x00\x00\x00\x00"))
+	}
+	eventually(t, "the silent ones to be sniffed", func() bool { return p.sniffing() == 2*crowdSize })
+	if waited := time.Since(start); waited > timeout {
+		t.Fatalf("the crowd took %v to connect: too slow to tell anything", waited)
+	}
+
+	good := time.Now()
+	for _, s := range samples {
+		p.dial(s.bytes)
+		c := p.next()
+		if c.Protocol() != s.protocol {
+			t.Errorf("%s: handed over as %q", s.peer, c.Protocol())
+		}
+		c.end()
+	}
+	if waited := time.Since(good); waited > time.Second {
+		t.Errorf("good clients waited %v", waited)
+	}
+
+	for _, c := range crowd {
+		expectEnd(t, c)
+	}
+	if gone := time.Since(start); gone > timeout+2*time.Second {
+		t.Errorf("the crowd was gone after %v", gone)
+	}
+	p.server.Close()
+	if silent, junk := p.results("timeout"), p.results("unmatched"); silent != 2*crowdSize || junk != crowdSize {
+		t.Errorf("%d counted as timed out, %d as unmatched; want %d and %d", silent, junk, 2*crowdSize, crowdSize)
+	}
+	if n := p.log.count("\n"); n > 5 {
+		t.Errorf("%d log lines", n)
+	}
+	if err := p.server.Shutdown(t.Context()); err != nil { // every slot came back
+		t.Error(err)
+	}
+}
+
+func TestConnectionsComeAndGoWhileServerStops(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	for range 20 {
+		p := open(t, Options{Handle: func(c *Conn, release func()) { handed{c, release}.end() }})
+		done := make(chan struct{})
+		for range 4 {
+			go func() {
+				defer func() { done <- struct{}{} }()
+				for i := 0; ; i++ {
+					c, err := net.Dial("tcp", p.addr)
+					if err != nil {
+						return // stopped
+					}
+					_, _ = io.WriteString(c, samples[i%len(samples)].bytes)
+					c.Close()
+				}
+			}()
+		}
+		eventually(t, "traffic", func() bool { return p.accepted() > 50 })
+		p.server.Close()
+		if n := p.sniffing(); n != 0 {
+			t.Errorf("%d are still being sniffed", n)
+		}
+		if err := p.server.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		for range 4 {
+			receive(t, done, "clients to notice")
+		}
+		sum := p.results("stopped") + p.results("closed") + p.results("timeout") + p.results("unmatched")
+		for _, s := range All {
+			sum += p.results(s.Name)
+		}
+		if sum != p.accepted() {
+			t.Errorf("%d results for %d connections", sum, p.accepted())
+		}
+	}
+}

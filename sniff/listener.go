@@ -1,0 +1,324 @@
+package sniff
+
+// Rules of this file.
+//
+// Slots: a connection takes one of ConnectionsMax and one of SniffingMax before it is accepted. The second goes back as
+// soon as its protocol is known, the first when its owner calls release.
+//
+// Ownership: an accepted connection is in s.arrivals while it is sniffed. Whoever removes it from there owns it: either
+// its sniffing goroutine, which then hands it over, or Close. Nothing is handed over once Close has begun.
+//
+// Blocking: Serve waits for slots, for Accept and for its back-off; a sniffing goroutine waits for its client, until the
+// deadline. Close ends all of these.
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"gateway/internal/metrics"
+)
+
+// Defaults of Options.
+const (
+	timeoutDefault        = 5 * time.Second
+	connectionsMaxDefault = 20000
+	sniffingMaxDefault    = 2000
+)
+
+// Options configure a Server. The zero value classifies, counts and closes.
+type Options struct {
+	Name           string        // of the listener, in metrics and log lines; default ""
+	Timeout        time.Duration // from accept until the protocol is known; default 5 s
+	ConnectionsMax int           // connections open at once; default 20000
+	SniffingMax    int           // of these, connections whose protocol is not known yet; default 2000
+	Protocols      []Protocol    // default All
+
+	// Handle owns each connection that was recognised; see Ownership in the package comment. It runs on the goroutine
+	// that sniffed, which ends when it returns: a relay that goes on without a goroutine of its own costs none here.
+	// It may also serve the connection before it returns; Close does not wait for it. Default: close.
+	Handle func(c *Conn, release func())
+
+	// Unmatched may take a connection that was not recognised (Unmatched), not in time (TimedOut), or whose peer sent
+	// too little and then ended its side (Closed). If it returns true it owns c, as Handle would; otherwise c is
+	// logged and closed. It must return at once: Close waits for it. Default: take none.
+	Unmatched func(c *Conn, result Result, release func()) bool
+
+	Log     *slog.Logger     // default slog.Default()
+	Metrics *metrics.Metrics // default: counted nowhere
+}
+
+// Server accepts connections, classifies them and hands them over. Make one with NewServer.
+type Server struct {
+	options Options
+	report  *reporter
+	meters  meters
+
+	connections *semaphore.Weighted
+	sniffing    *semaphore.Weighted
+
+	stopping context.Context // done when Close begins
+	stop     context.CancelFunc
+	running  sync.WaitGroup // Serve calls, and connections being sniffed
+
+	mu        sync.Mutex
+	closed    bool
+	listeners map[net.Listener]struct{}
+	arrivals  map[*arrival]struct{}
+}
+
+// arrival is an accepted connection and its slot. It stays reachable until release; Conn lives inside, so that a
+// connection costs one allocation.
+type arrival struct {
+	Conn
+	server   *Server
+	accepted time.Time
+	released atomic.Bool
+}
+
+func (a *arrival) release() {
+	if a.released.CompareAndSwap(false, true) {
+		a.server.connections.Release(1)
+	}
+}
+
+// meters are the metrics of one listener, looked up once.
+type meters struct {
+	accepted     prometheus.Counter
+	acceptErrors *prometheus.CounterVec
+	sniffing     prometheus.Gauge
+	matched      map[string]prometheus.Observer // by protocol
+	failed       [Stopped + 1]prometheus.Observer
+}
+
+// NewServer makes a server; it listens to nothing yet.
+func NewServer(o Options) *Server {
+	if o.Timeout <= 0 {
+		o.Timeout = timeoutDefault
+	}
+	if o.ConnectionsMax <= 0 {
+		o.ConnectionsMax = connectionsMaxDefault
+	}
+	if o.SniffingMax <= 0 {
+		o.SniffingMax = sniffingMaxDefault
+	}
+	if o.Protocols == nil {
+		o.Protocols = All
+	}
+	if o.Handle == nil {
+		o.Handle = func(c *Conn, release func()) {
+			_ = c.Close()
+			release()
+		}
+	}
+	if o.Unmatched == nil {
+		o.Unmatched = func(*Conn, Result, func()) bool { return false }
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.New()
+	}
+	s := &Server{
+		options:     o,
+		report:      newReporter(o.Log.With("listener", o.Name)),
+		meters:      newMeters(o),
+		connections: semaphore.NewWeighted(int64(o.ConnectionsMax)),
+		sniffing:    semaphore.NewWeighted(int64(o.SniffingMax)),
+		listeners:   make(map[net.Listener]struct{}),
+		arrivals:    make(map[*arrival]struct{}),
+	}
+	s.stopping, s.stop = context.WithCancel(context.Background())
+	return s
+}
+
+func newMeters(o Options) meters {
+	m := meters{
+		accepted:     o.Metrics.Accepted.WithLabelValues(o.Name),
+		acceptErrors: o.Metrics.AcceptErrors.MustCurryWith(prometheus.Labels{"listener": o.Name}),
+		sniffing:     o.Metrics.Sniffing.WithLabelValues(o.Name),
+		matched:      make(map[string]prometheus.Observer, len(o.Protocols)),
+	}
+	for _, p := range o.Protocols {
+		m.matched[p.Name] = o.Metrics.SniffSeconds.WithLabelValues(p.Name)
+	}
+	for r := Unmatched; r <= Stopped; r++ {
+		m.failed[r] = o.Metrics.SniffSeconds.WithLabelValues(r.String())
+	}
+	return m
+}
+
+// Serve accepts from l until Close, then returns nil, or until l fails for good, then returns why. Errors that pass
+// (no descriptors, no memory) are waited out, ever longer up to a second. Serve closes l. It may be called for several
+// listeners, which share the limits.
+func (s *Server) Serve(l net.Listener) error {
+	defer l.Close()
+	if !s.enter(l) {
+		return nil
+	}
+	defer s.leave(l)
+
+	var delay time.Duration
+	for {
+		if !s.takeSlots() {
+			return nil
+		}
+		raw, err := l.Accept()
+		if err == nil {
+			delay = 0
+			s.admit(raw)
+			continue
+		}
+		s.sniffing.Release(1)
+		s.connections.Release(1)
+		if s.stopping.Err() != nil {
+			return nil
+		}
+		reason, passes := acceptReason(err)
+		s.meters.acceptErrors.WithLabelValues(reason).Inc()
+		if !passes {
+			return fmt.Errorf("sniff: accept on %s: %w", l.Addr(), err)
+		}
+		delay = nextDelay(delay)
+		s.report.acceptFailed(err, delay)
+		if !s.pause(delay) {
+			return nil
+		}
+	}
+}
+
+// enter registers l, so that Close closes it; false once Close has begun.
+func (s *Server) enter(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.listeners[l] = struct{}{}
+	s.running.Add(1)
+	return true
+}
+
+func (s *Server) leave(l net.Listener) {
+	s.mu.Lock()
+	delete(s.listeners, l)
+	s.mu.Unlock()
+	s.running.Done()
+}
+
+// takeSlots waits until one more connection may be accepted; false once Close has begun.
+func (s *Server) takeSlots() bool {
+	if s.connections.Acquire(s.stopping, 1) != nil {
+		return false
+	}
+	if s.sniffing.Acquire(s.stopping, 1) != nil {
+		s.connections.Release(1)
+		return false
+	}
+	return true
+}
+
+// admit takes over raw with the two slots, and starts to sniff it.
+func (s *Server) admit(raw net.Conn) {
+	a := &arrival{Conn: Conn{Conn: raw}, server: s, accepted: time.Now()}
+	s.meters.accepted.Inc()
+	s.meters.sniffing.Inc()
+
+	s.mu.Lock()
+	s.running.Add(1) // Serve still counts, so Close is waiting or has not begun
+	s.arrivals[a] = struct{}{}
+	if s.closed {
+		_ = raw.Close() // accepted while Close collected the others
+	}
+	s.mu.Unlock()
+
+	go s.sniff(a)
+}
+
+// sniff classifies a and hands it over.
+func (s *Server) sniff(a *arrival) {
+	result := a.detect(s.options.Protocols, s.options.Timeout)
+
+	s.mu.Lock()
+	delete(s.arrivals, a)
+	if s.closed {
+		result = Stopped
+	}
+	s.mu.Unlock()
+
+	s.sniffing.Release(1)
+	s.meters.sniffing.Dec()
+	observer := s.meters.failed[result]
+	if result == Matched {
+		observer = s.meters.matched[a.protocol]
+	}
+	observer.Observe(time.Since(a.accepted).Seconds())
+
+	if result == Matched {
+		s.running.Done()
+		s.options.Handle(&a.Conn, a.release)
+		return
+	}
+	defer s.running.Done()
+	if result == Stopped {
+		s.drop(a)
+		return
+	}
+	if !s.options.Unmatched(&a.Conn, result, a.release) {
+		s.report.unmatched(&a.Conn, result)
+		s.drop(a)
+	}
+}
+
+func (s *Server) drop(a *arrival) {
+	_ = a.Close()
+	a.release()
+}
+
+// pause waits for delay; false once Close has begun.
+func (s *Server) pause(delay time.Duration) bool {
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.stopping.Done():
+		return false
+	}
+}
+
+// Close stops accepting, closes the connections that are still being sniffed, and returns when Serve and all sniffing
+// have ended. Connections that were handed over stay as they are, see Shutdown. It can be called more than once.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.stop()
+	for l := range s.listeners {
+		_ = l.Close()
+	}
+	for a := range s.arrivals {
+		_ = a.Close() // wakes its goroutine, which does the rest
+	}
+	s.mu.Unlock()
+	s.running.Wait()
+}
+
+// Shutdown does what Close does and then waits until every connection that was handed over is released, or until ctx
+// ends. Its error then wraps that of ctx.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.Close()
+	all := int64(s.options.ConnectionsMax)
+	if err := s.connections.Acquire(ctx, all); err != nil {
+		return fmt.Errorf("sniff: wait for the connections of listener %q to end: %w", s.options.Name, err)
+	}
+	s.connections.Release(all)
+	return nil
+}
