@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strings"
+
+	"gateway/internal/config"
+	"gateway/internal/gateway"
+	"gateway/sniff"
+)
+
+// explainBytesMax is how much of the input is read: more than any probe looks at.
+const explainBytesMax = 64
+
+// explain says which protocol some bytes are, which block takes a connection that begins so, and why.
+func explain(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("explain", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprint(stderr, "Usage: gateway explain [flags] BYTES | FILE | -\n\n"+
+			"BYTES is hex, as `ff 00 7f` or ff007f; - reads standard input.\n\n")
+		flags.PrintDefaults()
+	}
+	path := flags.String("config", configDefault, "the configuration `file`; without one only the protocol is told")
+	from := flags.String("source", "127.0.0.1", "the client's `address`")
+	listener := flags.String("listen", "", "the `name` of the listener (default: the first)")
+	if err := flags.Parse(args); err != nil {
+		return usageCode(err)
+	}
+	source, err := netip.ParseAddr(*from)
+	if err != nil {
+		fmt.Fprintf(stderr, "gateway explain: -source %s is not an IP address\n", *from)
+		return exitUsage
+	}
+	prefix, err := explainInput(strings.Join(flags.Args(), " "), os.Stdin)
+	if err != nil {
+		fmt.Fprintf(stderr, "gateway explain: %v\n", err)
+		return exitUsage
+	}
+	protocol := explainProtocol(stdout, prefix)
+	if protocol == "" {
+		return exitOK
+	}
+	configGiven := false
+	flags.Visit(func(f *flag.Flag) { configGiven = configGiven || f.Name == "config" })
+	if _, err := os.Stat(*path); errors.Is(err, fs.ErrNotExist) && !configGiven {
+		fmt.Fprintf(stdout, "\nThere is no %s here, so no block is chosen.\n", *path)
+		return exitOK
+	}
+	cfg, diags := config.Load(*path)
+	writeDiagnostics(diags, stderr)
+	if diags.HasErrors() {
+		return exitError
+	}
+	name, err := listenerNamed(cfg, *listener)
+	if err != nil {
+		fmt.Fprintf(stderr, "gateway explain: %v\n", err)
+		return exitUsage
+	}
+	explainBlock(stdout, cfg, gateway.Facts{Protocol: protocol, Listener: name, Source: source})
+	return exitOK
+}
+
+// explainInput takes the bytes from standard input (-), from a file of that name, or from the argument itself, as hex.
+func explainInput(arg string, stdin io.Reader) ([]byte, error) {
+	switch arg {
+	case "":
+		return nil, errors.New("which bytes? Give hex, a file, or - for standard input")
+	case "-":
+		return io.ReadAll(io.LimitReader(stdin, explainBytesMax))
+	}
+	if f, err := os.Open(arg); err == nil {
+		defer f.Close()
+		return io.ReadAll(io.LimitReader(f, explainBytesMax))
+	}
+	digits := strings.NewReplacer(" ", "", ":", "", "0x", "", ",", "").Replace(arg)
+	b, err := hex.DecodeString(digits)
+	if err != nil {
+		return nil, fmt.Errorf("%q is neither a file here nor hex (%v)", arg, err)
+	}
+	return b[:min(len(b), explainBytesMax)], nil
+}
+
+// explainProtocol prints what each probe says, and returns the protocol, "" when none is recognised.
+func explainProtocol(w io.Writer, prefix []byte) (protocol string) {
+	fmt.Fprintf(w, "%d bytes: % x  %q\n\n", len(prefix), prefix, printable(prefix))
+	for _, f := range sniff.Explain(sniff.All, prefix) {
+		fmt.Fprintf(w, "  %-6s %s\n", f.Protocol, f.Verdict)
+	}
+	protocol, verdict := sniff.Classify(sniff.All, prefix)
+	switch verdict {
+	case sniff.Accept:
+		fmt.Fprintf(w, "\nThis is %s.\n", protocol)
+	case sniff.NeedMore:
+		fmt.Fprint(w, "\nMore bytes are needed. A client that sends no more is closed after sniff_timeout.\n")
+	default:
+		fmt.Fprint(w, "\nNo protocol begins like this: the connection is closed and counted as unmatched.\n")
+	}
+	return protocol
+}
+
+func printable(b []byte) []byte {
+	return bytes.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '.'
+		}
+		return r
+	}, b)
+}
+
+// listenerNamed is the listener that the user means, the first by default.
+func listenerNamed(cfg *config.Config, name string) (string, error) {
+	if name == "" {
+		return cfg.Listeners[0].Name, nil
+	}
+	var known []string
+	for _, l := range cfg.Listeners {
+		if l.Name == name {
+			return name, nil
+		}
+		known = append(known, l.Name)
+	}
+	return "", fmt.Errorf("no listener is named %q; there are: %s", name, strings.Join(known, ", "))
+}
+
+// explainBlock prints which block takes the connection and why those before it do not.
+func explainBlock(w io.Writer, cfg *config.Config, f gateway.Facts) {
+	choice, passed := tableOf(cfg, nil).Explain(f)
+	fmt.Fprintf(w, "\nFrom %s on listener %s:\n", f.Source, f.Listener)
+	for _, p := range passed {
+		fmt.Fprintf(w, "  relay %q does not take it: %s\n", p.Block, p.Why)
+	}
+	switch {
+	case choice.Block != nil:
+		for _, r := range cfg.Relays {
+			if r.Name == choice.Block.Name {
+				fmt.Fprintf(w, "  relay %q (%s) takes it and dials %s\n", r.Name, config.Place(r.Range), targetTexts(r.Dial))
+			}
+		}
+	case choice.Server == gateway.ServerGRPC:
+		fmt.Fprint(w, "  the grpc blocks take it, by the method of each call:\n")
+		for _, r := range cfg.Routes {
+			fmt.Fprintf(w, "    grpc %q (%s)\n", r.Pattern, config.Place(r.Range))
+		}
+	case choice.Server == gateway.ServerHTTP:
+		fmt.Fprint(w, "  no block serves HTTP/1.1: it is answered with 404\n")
+	default:
+		fmt.Fprintf(w, "  no block takes %s: the connection is closed and counted\n", f.Protocol)
+	}
+}

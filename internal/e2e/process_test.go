@@ -1,0 +1,236 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	startWait = 20 * time.Second // for the binary to be ready, on a busy machine
+	stopWait  = 20 * time.Second // for it to end after TERM
+	pollEvery = 5 * time.Millisecond
+)
+
+// binary is the gateway under test, built with the race detector by TestMain.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "gateway-e2e")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		binary = filepath.Join(dir, "gateway")
+		if out, err := exec.Command("go", "build", "-race", "-o", binary, "gateway/cmd/gateway").CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "building the gateway: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// gatewayProcess is a running gateway.
+type gatewayProcess struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	log    *logBuffer
+	exited chan struct{}
+	err    error // of Wait, after exited
+}
+
+// startGateway runs `gateway serve` with a configuration, in which every listen address may have port 0. It is stopped
+// with TERM at the end of the test, and must then exit 0 with no race and no panic in its log.
+func startGateway(t *testing.T, config string, more ...string) *gatewayProcess {
+	t.Helper()
+	return startGatewayBy(t, config, nil, more...)
+}
+
+// startGatewayBy is startGateway through a wrapper command, prlimit for one.
+func startGatewayBy(t *testing.T, config string, wrapper []string, more ...string) *gatewayProcess {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "gateway.hcl")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := append(append(wrapper, binary, "serve", "-config", file), more...)
+	g := &gatewayProcess{t: t, cmd: exec.Command(args[0], args[1:]...), log: &logBuffer{}, exited: make(chan struct{})}
+	g.cmd.Stderr, g.cmd.Stdout = g.log, g.log
+	if err := g.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		g.err = g.cmd.Wait()
+		close(g.exited)
+	}()
+	t.Cleanup(g.stop)
+	g.waitLog(`msg=ready`, startWait)
+	return g
+}
+
+// stop ends the gateway with TERM and checks how it ended.
+func (g *gatewayProcess) stop() {
+	g.t.Helper()
+	g.signal(syscall.SIGTERM)
+	g.waitExit(stopWait)
+	if g.t.Failed() {
+		g.t.Logf("the gateway's log:\n%s", g.log.tail(60))
+	}
+}
+
+func (g *gatewayProcess) signal(s os.Signal) {
+	g.t.Helper()
+	select {
+	case <-g.exited:
+	default:
+		if err := g.cmd.Process.Signal(s); err != nil {
+			g.t.Logf("signal %v: %v", s, err)
+		}
+	}
+}
+
+// waitExit waits until the process ended, and fails unless it ended well.
+func (g *gatewayProcess) waitExit(limit time.Duration) {
+	g.t.Helper()
+	select {
+	case <-g.exited:
+	case <-time.After(limit):
+		g.t.Errorf("the gateway did not end within %v", limit)
+		g.cmd.Process.Signal(syscall.SIGQUIT) // its stacks tell why
+		select {
+		case <-g.exited:
+		case <-time.After(stopWait):
+			g.cmd.Process.Kill()
+			<-g.exited
+		}
+	}
+	if g.err != nil {
+		g.t.Errorf("the gateway ended with %v", g.err)
+	}
+	for _, bad := range []string{"DATA RACE", "panic:", "goroutine 1 ["} {
+		if strings.Contains(g.log.String(), bad) {
+			g.t.Errorf("the gateway's log contains %q", bad)
+		}
+	}
+}
+
+// addr is where the listener of that name listens, from the log.
+func (g *gatewayProcess) addr(name string) string {
+	g.t.Helper()
+	return g.waitLog(`msg=listening name=`+regexp.QuoteMeta(name)+` addr=(\S+)`, startWait)[1]
+}
+
+// waitLog waits for a log line and returns the match.
+func (g *gatewayProcess) waitLog(expr string, limit time.Duration) []string {
+	g.t.Helper()
+	re := regexp.MustCompile(expr)
+	for deadline := time.Now().Add(limit); ; time.Sleep(pollEvery) {
+		if m := re.FindStringSubmatch(g.log.String()); m != nil {
+			return m
+		}
+		select {
+		case <-g.exited:
+			g.t.Fatalf("the gateway ended (%v) before it logged %s:\n%s", g.err, expr, g.log.tail(40))
+		default:
+		}
+		if time.Now().After(deadline) {
+			g.t.Fatalf("the gateway did not log %s within %v:\n%s", expr, limit, g.log.tail(40))
+		}
+	}
+}
+
+// get asks the admin server.
+func (g *gatewayProcess) get(path string) string {
+	g.t.Helper()
+	r, err := http.Get("http://" + g.addr("admin") + path)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil || r.StatusCode != http.StatusOK {
+		g.t.Fatalf("GET %s: %s %v", path, r.Status, err)
+	}
+	return string(body)
+}
+
+// metric sums the samples whose line begins with prefix; 0 when there is none.
+func (g *gatewayProcess) metric(prefix string) float64 {
+	g.t.Helper()
+	sum := 0.0
+	for line := range strings.Lines(g.get("/metrics")) {
+		if strings.HasPrefix(line, prefix) {
+			var v float64
+			if _, err := fmt.Sscan(line[strings.LastIndexByte(line, ' ')+1:], &v); err != nil {
+				g.t.Fatalf("metric line %q: %v", line, err)
+			}
+			sum += v
+		}
+	}
+	return sum
+}
+
+// status is /status, decoded into v.
+func (g *gatewayProcess) status(v any) {
+	g.t.Helper()
+	if err := json.Unmarshal([]byte(g.get("/status")), v); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// descriptors counts the process's open files.
+func (g *gatewayProcess) descriptors() int {
+	g.t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.cmd.Process.Pid))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// eventually polls until ok, and fails with what after limit.
+func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(pollEvery) {
+		if time.Now().After(deadline) {
+			t.Fatalf("within %v: %s", limit, what)
+		}
+	}
+}
+
+// logBuffer collects what a process writes.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// tail is the last n lines.
+func (l *logBuffer) tail(n int) string {
+	lines := strings.SplitAfter(l.String(), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "")
+}

@@ -1,0 +1,59 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"time"
+)
+
+// Outcome is how a connection ended. The zero value is a connection that ended well and moved nothing.
+type Outcome struct {
+	Block    string // the configuration's block that took it
+	Target   string // where it was connected to
+	BytesIn  int64  // bytes from the client
+	BytesOut int64  // bytes to the client
+	Result   string // in a word or two, for the log and the metric: a bounded set of values
+	Err      error  // what went wrong, if anything
+}
+
+// report writes the one log line of a connection and counts it.
+func (s *Server) report(protocol string, client net.Addr, took time.Duration, o Outcome) {
+	if o.Result == "" {
+		o.Result = "closed"
+	}
+	if m := s.options.Metrics; m != nil {
+		m.Connections.WithLabelValues(protocol, o.Block, o.Result).Inc()
+		m.Bytes.WithLabelValues(protocol, o.Block, "in").Add(float64(o.BytesIn))
+		m.Bytes.WithLabelValues(protocol, o.Block, "out").Add(float64(o.BytesOut))
+	}
+	level := slog.LevelInfo
+	attrs := make([]slog.Attr, 0, 10)
+	attrs = append(attrs, slog.String("protocol", protocol))
+	if o.Block != "" {
+		attrs = append(attrs, slog.String("block", o.Block))
+	}
+	if o.Target != "" {
+		attrs = append(attrs, slog.String("target", o.Target))
+	}
+	attrs = append(attrs,
+		slog.String("client", addrString(client)),
+		slog.Int64("in", o.BytesIn), slog.Int64("out", o.BytesOut),
+		slog.Duration("took", took.Round(time.Microsecond)),
+		slog.String("result", o.Result))
+	if o.Err != nil {
+		level = slog.LevelWarn
+		attrs = append(attrs, slog.String("error", o.Err.Error()))
+	}
+	s.log.LogAttrs(context.Background(), level, "connection", attrs...)
+}
+
+func addrString(a net.Addr) string {
+	if a == nil {
+		return "unknown"
+	}
+	if s := a.String(); s != "" {
+		return s
+	}
+	return a.Network() // a unix client has no name of its own
+}

@@ -1,0 +1,55 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+)
+
+// countedConn counts the bytes of a connection on its way to a server that wants a net.Listener, and keeps the first
+// error of reading that its peer caused: such a server reports neither.
+type countedConn struct {
+	net.Conn
+	in, out atomic.Int64
+	failed  atomic.Pointer[error]
+}
+
+func (c *countedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.in.Add(int64(n))
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !isTimeout(err) {
+		c.failed.CompareAndSwap(nil, &err)
+	}
+	return n, err
+}
+
+func (c *countedConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.out.Add(int64(n))
+	return n, err
+}
+
+// CloseWrite sends FIN.
+func (c *countedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return fmt.Errorf("close the write side of a %T: %w", c.Conn, errors.ErrUnsupported)
+}
+
+// outcome is how the connection stands.
+func (c *countedConn) outcome(block string) Outcome {
+	o := Outcome{Block: block, BytesIn: c.in.Load(), BytesOut: c.out.Load()}
+	if err := c.failed.Load(); err != nil {
+		o.Result, o.Err = "failed", *err
+	}
+	return o
+}
+
+// isTimeout tells a deadline that a server set for its own purposes (http.Server interrupts its background read so).
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
