@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -126,7 +127,7 @@ func (h *harness) sample(ctx context.Context, size Size, w *Work, p *Peer, confi
 		}
 		out.Trouble = err.Error()
 	}
-	sample.Values, sample.Trouble = out.Values, out.Trouble
+	sample.Values, sample.Trouble = out.Values, strings.ReplaceAll(out.Trouble, dir+"/", "")
 	if now, err := busySeconds(); err == nil && sample.Values != nil {
 		sample.Values["others_cores"] = max(0, now-busy-own.Seconds()) / time.Since(started).Seconds()
 	}
