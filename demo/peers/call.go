@@ -60,8 +60,14 @@ func Call(ctx context.Context, c Client, report Report) error {
 type caller struct {
 	Client
 	report  Report
-	met     bool                  // a server was reached and not lost since
-	refused atomic.Pointer[error] // why the last attempt to connect failed: grpc-go tells only its dialer in a form to compare
+	met     bool                    // a server was reached and not lost since
+	attempt atomic.Pointer[attempt] // the last one to connect, nil before the first
+}
+
+// attempt is what came of connecting; grpc-go keeps it to itself, its dialer sees it.
+type attempt struct {
+	connected string // the text of the Connected event
+	err       error  // why it is of no use, where it is not
 }
 
 func (k *caller) open() (*grpc.ClientConn, error) {
@@ -76,11 +82,11 @@ func (k *caller) open() (*grpc.ClientConn, error) {
 	dialer := func(ctx context.Context, _ string) (net.Conn, error) {
 		conn, err := dial(ctx, k.Connect)
 		if err != nil {
-			k.refused.Store(&err)
-		} else {
-			k.refused.Store(nil)
+			k.attempt.Store(&attempt{err: err})
+			return nil, err
 		}
-		return conn, err
+		k.attempt.Store(&attempt{connected: connected(k.Connect, conn), err: errNotHTTP2})
+		return conn, nil
 	}
 	return grpc.NewClient("passthrough:///"+address,
 		grpc.WithAuthority(authority),
@@ -102,16 +108,13 @@ func (k *caller) reach(ctx context.Context, conn *grpc.ClientConn) error {
 		case connectivity.Ready:
 			if !k.met {
 				k.met = true
-				k.report(Event{Peer: k.Name, Kind: Connected, Text: k.Connect})
+				k.report(Event{Peer: k.Name, Kind: Connected, Text: k.attempt.Load().connected})
 			}
 			return nil
 		case connectivity.Idle:
 			conn.Connect()
 		case connectivity.TransientFailure:
-			if why := k.refused.Load(); why != nil {
-				return *why
-			}
-			return errNotHTTP2
+			return k.attempt.Load().err
 		}
 		if !conn.WaitForStateChange(ctx, state) {
 			return fmt.Errorf("connect: %w", ctx.Err())

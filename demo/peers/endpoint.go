@@ -56,3 +56,11 @@ func dial(ctx context.Context, endpoint string) (net.Conn, error) {
 	}
 	return (&net.Dialer{Timeout: dialWait}).DialContext(ctx, network, address)
 }
+
+// connected is the text of a Connected event. The local port is what the far side and the gateway call the client by.
+func connected(endpoint string, conn net.Conn) string {
+	if conn.LocalAddr().Network() == "unix" {
+		return "to " + endpoint
+	}
+	return fmt.Sprintf("to %s from %s", endpoint, conn.LocalAddr())
+}

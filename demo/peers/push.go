@@ -61,7 +61,7 @@ func (p *pusher) reach(ctx context.Context) error {
 		return err
 	}
 	p.link = link
-	p.report(Event{Peer: p.Name, Kind: Connected, Text: p.Connect})
+	p.report(Event{Peer: p.Name, Kind: Connected, Text: connected(p.Connect, link.conn)})
 	return nil
 }
 
