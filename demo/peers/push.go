@@ -155,6 +155,9 @@ func (l *pushLink) abort() {
 // finish says that nothing more comes and waits until the far side has closed too: it has read everything then.
 func (l *pushLink) finish() error {
 	defer l.abort()
+	if l.gone() {
+		return fmt.Errorf("%w first: the last messages may not have arrived", errClosed)
+	}
 	half, ok := l.conn.(interface{ CloseWrite() error })
 	if !ok {
 		return nil

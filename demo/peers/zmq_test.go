@@ -72,6 +72,21 @@ func TestPushOutlivesARestartOfThePuller(t *testing.T) {
 	}
 }
 
+// TestPushWhoseServerLeftFirstSaysThatMessagesMayBeLost: nobody can tell what the server had read.
+func TestPushWhoseServerLeftFirstSaysThatMessagesMayBeLost(t *testing.T) {
+	d := newDiary()
+	at, stopPull := serving(t, Pull, "127.0.0.1:0", "pull", d.report)
+	link, err := dialPush(t.Context(), Client{Connect: at, Name: "push"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopPull()
+	<-link.left
+	if err := link.finish(); !errors.Is(err, errClosed) {
+		t.Errorf("the error is: %v", err)
+	}
+}
+
 func TestPushToNobodySaysWhereAndWhy(t *testing.T) {
 	address := refusing(t)
 	err := Push(t.Context(), Client{Connect: address, Wait: soon}, newDiary().report)
