@@ -20,14 +20,26 @@ var (
 	onlyNumbers = regexp.MustCompile(`^[0-9.]+$`)
 )
 
-// addressProblem tells what is wrong with host:port, or returns "". portMin is 0 where any free port will do.
-func addressProblem(addr string, portMin int, hostNeeded bool) string {
+// addressRule is what an address must be: host:port, here for listening or for dialling.
+type addressRule struct {
+	scheme   string // written in front, for suggestions
+	toListen bool   // the host may be missing (every address), and the port may be 0 (any free one)
+}
+
+var listenRule = addressRule{toListen: true}
+
+// problem tells what is wrong with an address, or returns "".
+func (rule addressRule) problem(addr string) string {
 	if scheme, rest, found := strings.Cut(addr, "://"); found {
-		return fmt.Sprintf("An address has no %s:// in front. Did you mean %q?", scheme, rest)
+		return fmt.Sprintf("Nothing like %s:// stands in front here. Did you mean %q?", scheme, rule.scheme+rest)
 	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return splitProblem(addr)
+		return rule.splitProblem(addr)
+	}
+	portMin := 1
+	if rule.toListen {
+		portMin = 0
 	}
 	n, err := strconv.Atoi(port)
 	if err != nil {
@@ -36,30 +48,27 @@ func addressProblem(addr string, portMin int, hostNeeded bool) string {
 	if n < portMin || n > portMax {
 		return fmt.Sprintf("The port %s is out of range: ports go from %d to %d.", quoted(port), portMin, portMax)
 	}
+	if host == "" && !rule.toListen {
+		return fmt.Sprintf("The host is missing. Did you mean %q?", rule.scheme+"127.0.0.1:"+port)
+	}
 	if host == "" {
-		if hostNeeded {
-			return fmt.Sprintf("The host is missing. Did you mean %q?", "127.0.0.1:"+port)
-		}
 		return ""
 	}
 	return hostProblem(host)
 }
 
-// splitProblem tells why an address has no host and port that could be told apart.
-func splitProblem(addr string) string {
-	if ip, err := netip.ParseAddr(addr); err == nil && ip.Is4() {
-		return fmt.Sprintf("The port is missing, as in %q.", addr+":5555")
-	}
+// splitProblem tells why host and port could not be told apart.
+func (rule addressRule) splitProblem(addr string) string {
 	if _, err := strconv.Atoi(addr); err == nil {
-		return fmt.Sprintf("The host is missing. Did you mean %q?", "127.0.0.1:"+addr)
+		return fmt.Sprintf("The host is missing. Did you mean %q?", rule.scheme+"127.0.0.1:"+addr)
 	}
 	if strings.Count(addr, ":") > 1 && !strings.Contains(addr, "[") {
-		return "An IPv6 address stands in brackets, as in \"[::1]:5555\"."
+		return fmt.Sprintf("An IPv6 address stands in brackets, as in %q.", rule.scheme+"[::1]:5555")
 	}
 	if hostName.MatchString(addr) {
-		return fmt.Sprintf("The port is missing, as in %q.", addr+":5555")
+		return fmt.Sprintf("The port is missing: %q.", rule.scheme+addr+":PORT")
 	}
-	return "An address is a host and a port, as in \"127.0.0.1:5555\", \"[::1]:5555\" or \"name:5555\"."
+	return fmt.Sprintf("An address is a host and a port, as in %q, %q or %q.", rule.scheme+"127.0.0.1:5555", rule.scheme+"[::1]:5555", rule.scheme+"name:5555")
 }
 
 // hostProblem tells what is wrong with an IP address or a host name, or returns "".
@@ -80,7 +89,7 @@ func hostProblem(host string) string {
 func socketProblem(scheme, path string) string {
 	switch {
 	case path == "" || path == "/" || path == "@":
-		return fmt.Sprintf("The path is missing, as in %q.", scheme+"/run/name.sock")
+		return fmt.Sprintf("The path is missing: %q.", scheme+"/run/NAME.sock")
 	case !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "@"):
 		return fmt.Sprintf("The path must be absolute. Did you mean %q?", scheme+"/"+path)
 	case len(path) > socketPathMax:

@@ -23,7 +23,7 @@ func (r *reader) admin(b *adminSchema) *Admin {
 		a.Network, a.Addr = "unix", path
 		problem = socketProblem("unix://", path)
 	} else {
-		problem = addressProblem(a.Addr, 0, false)
+		problem = listenRule.problem(a.Addr)
 	}
 	if problem != "" {
 		r.errorAt(a.Range, "Bad admin address", "%s", problem)

@@ -4,25 +4,27 @@ import (
 	"bytes"
 
 	"github.com/agext/levenshtein"
-	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
 // secretWords are the arguments whose literal text no diagnostic may quote.
 var secretWords = []string{"token"}
 
-// blanked returns the file for quoting in diagnostics: the same places, with the text of secrets as asterisks. It
-// works on tokens, not on the tree, since a file with a syntax error is quoted too.
-func blanked(file *hcl.File, filename string, src []byte) *hcl.File {
+// blanked returns source for quoting in diagnostics: every byte in its place, but the text of secrets as asterisks. It
+// goes by tokens, not by the tree, since a file with a syntax error is quoted too.
+func blanked(src []byte, tokens hclsyntax.Tokens) []byte {
 	shown := bytes.Clone(src)
-	tokens, _ := hclsyntax.LexConfig(src, filename, hcl.InitialPos)
 	for i, token := range tokens {
-		if token.Type != hclsyntax.TokenIdent || i+1 == len(tokens) || tokens[i+1].Type != hclsyntax.TokenEqual || !maybeSecret(string(token.Bytes)) {
-			continue
+		if token.Type == hclsyntax.TokenIdent && maybeSecret(string(token.Bytes)) && i+1 < len(tokens) && isSetter(tokens[i+1]) {
+			blankValue(shown, tokens[i+2:])
 		}
-		blankValue(shown, tokens[i+2:])
 	}
-	return &hcl.File{Body: file.Body, Bytes: shown, Nav: file.Nav}
+	return shown
+}
+
+// isSetter reports whether a token stands between a word and its value, by the rules or by mistake.
+func isSetter(token hclsyntax.Token) bool {
+	return token.Type == hclsyntax.TokenEqual || token.Type == hclsyntax.TokenColon || token.Type == hclsyntax.TokenEqualOp
 }
 
 // maybeSecret reports whether a word is a secret one or a misspelling of one.

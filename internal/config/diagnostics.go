@@ -1,11 +1,15 @@
 package config
 
 import (
+	"fmt"
 	"io"
 	"sort"
 
 	"github.com/hashicorp/hcl/v2"
 )
+
+// shownMax is how many diagnostics are printed. Quoting costs a pass over the file each.
+const shownMax = 20
 
 // Diagnostics are the errors and warnings about one configuration file, in file order, with the source they quote.
 // The zero value says that all is well.
@@ -17,7 +21,12 @@ type Diagnostics struct {
 // Write prints every diagnostic for people: what, where, the line, and what to do. Width is the terminal's number of
 // columns, 0 for no wrapping; color marks the severity and the place by VT100 sequences.
 func (d Diagnostics) Write(w io.Writer, width int, color bool) error {
-	return hcl.NewDiagnosticTextWriter(w, d.files, uint(max(width, 0)), color).WriteDiagnostics(d.Diagnostics)
+	shown := d.Diagnostics[:min(len(d.Diagnostics), shownMax)]
+	err := hcl.NewDiagnosticTextWriter(w, d.files, uint(max(width, 0)), color).WriteDiagnostics(shown)
+	if more := len(d.Diagnostics) - len(shown); more > 0 && err == nil {
+		_, err = fmt.Fprintf(w, "And %d more.\n", more)
+	}
+	return err
 }
 
 // add appends and restores file order; what has no place comes first.

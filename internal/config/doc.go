@@ -6,15 +6,10 @@
 //
 // # Order
 //
-// Blocks are kept in file order, and a connection goes to the first block that fits:
-//
-//  1. A relay whose match names the protocol and fits the listener, the source and the percentage.
-//  2. HTTP/2 that no relay asked for: the grpc blocks, if there are any. A call goes to the most specific one: a
-//     full method, then a service, then "*".
-//  3. A relay with protocol = "any" takes what no other kind of block claims.
-//
-// Relays are compared among themselves strictly from top to bottom, so "any" stands below the ones that name a
-// protocol. A block that nothing can reach, and a file that two readers could understand in two ways, are errors.
+// Blocks are kept in file order. A connection goes to the first relay block, from top to bottom, whose match fits its
+// protocol, listener, source and percentage. HTTP/2 that no relay took goes to the grpc blocks, and there each call to
+// the most specific one: a full method, then a service, then "*". A block that nothing can reach, and HTTP/2 that both
+// a relay and a grpc block claim, are errors.
 //
 // # Words
 //

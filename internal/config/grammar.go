@@ -50,46 +50,68 @@ func (w *words) all() []string {
 }
 
 // check reports the words of body that its block does not know, and labels too few or too many. What it reports it
-// removes, so that decoding does not report it again.
+// takes out, so that decoding does not report it again; a slip of the finger it reads as what was meant, so that
+// nothing is reported missing and the rest of the word is looked at too.
 func (w *words) check(r *reader, body *hclsyntax.Body) {
-	for name, argument := range body.Attributes {
-		if slices.Contains(w.arguments, name) {
-			continue
+	for _, name := range slices.Sorted(maps.Keys(body.Attributes)) {
+		if !slices.Contains(w.arguments, name) {
+			w.checkUnknownArgument(r, body, body.Attributes[name])
 		}
-		delete(body.Attributes, name)
-		if w.blocks[name] != nil {
-			r.errorAt(argument.NameRange, "A block has no equals sign", "Write it as: %s", w.blocks[name].shape(name))
-			continue
-		}
-		r.errorAt(argument.NameRange, "Unknown argument", "There is no argument %q here. %s", name, w.wayOut(name))
 	}
 	body.Blocks = slices.DeleteFunc(body.Blocks, func(block *hclsyntax.Block) bool {
-		inner := w.blocks[block.Type]
-		switch {
-		case inner == nil && slices.Contains(w.arguments, block.Type):
-			r.errorAt(block.TypeRange, "An argument needs an equals sign", "%s is an argument, not a block: write %s = ...", block.Type, block.Type)
-			return true
-		case inner == nil:
-			r.errorAt(block.TypeRange, "Unknown block", "There is no block %q here. %s", block.Type, w.wayOut(block.Type))
+		if w.blocks[block.Type] == nil && !w.readUnknownBlock(r, block) {
 			return true
 		}
+		inner := w.blocks[block.Type]
 		inner.check(r, block.Body)
-		return !inner.checkLabels(r, block)
+		return !inner.checkLabel(r, block)
 	})
 }
 
-// checkLabels reports whether the block has the one label that it needs, or none.
-func (w *words) checkLabels(r *reader, block *hclsyntax.Block) bool {
-	switch {
-	case w.label != "" && len(block.Labels) == 0:
+func (w *words) checkUnknownArgument(r *reader, body *hclsyntax.Body, argument *hclsyntax.Attribute) {
+	name := argument.Name
+	delete(body.Attributes, name)
+	if w.blocks[name] != nil {
+		r.errorAt(argument.NameRange, "A block has no equals sign", "Write it as: %s", w.blocks[name].shape(name))
+		return
+	}
+	r.errorAt(argument.NameRange, "Unknown argument", "There is no argument %s here. %s", quoted(name), w.wayOut(name))
+	if meant := suggest(name, w.arguments); meant != "" && body.Attributes[meant] == nil {
+		argument.Name = meant
+		body.Attributes[meant] = argument
+	}
+}
+
+// readUnknownBlock reports a block of an unknown kind, and whether the kind that was meant is clear and now set.
+func (w *words) readUnknownBlock(r *reader, block *hclsyntax.Block) bool {
+	if slices.Contains(w.arguments, block.Type) {
+		r.errorAt(block.TypeRange, "An argument needs an equals sign", "%s is an argument, not a block: write %s = ...", block.Type, block.Type)
+		return false
+	}
+	r.errorAt(block.TypeRange, "Unknown block", "There is no block %s here. %s", quoted(block.Type), w.wayOut(block.Type))
+	meant := suggest(block.Type, slices.Sorted(maps.Keys(w.blocks)))
+	if meant == "" {
+		r.incomplete = true
+		return false
+	}
+	block.Type = meant
+	return true
+}
+
+// checkLabel reports a label that is missing or too much. Without its label a block is no use: it returns false.
+func (w *words) checkLabel(r *reader, block *hclsyntax.Block) bool {
+	wanted := 0
+	if w.label != "" {
+		wanted = 1
+	}
+	if len(block.Labels) < wanted {
 		r.errorAt(block.TypeRange, "The label is missing", "Write it as: %s", w.shape(block.Type))
+		r.incomplete = true
 		return false
-	case w.label == "" && len(block.Labels) > 0:
-		r.errorAt(block.LabelRanges[0], "One label too many", "Write it as: %s", w.shape(block.Type))
-		return false
-	case len(block.Labels) > 1:
-		r.errorAt(block.LabelRanges[1], "One label too many", "Write it as: %s", w.shape(block.Type))
-		return false
+	}
+	if len(block.Labels) > wanted {
+		r.errorAt(block.LabelRanges[wanted], "One label too many", "Write it as: %s", w.shape(block.Type))
+		block.Labels, block.LabelRanges = block.Labels[:wanted], block.LabelRanges[:wanted]
 	}
 	return true
 }
@@ -102,29 +124,34 @@ func (w *words) shape(name string) string {
 	return fmt.Sprintf("%s %q { ... }", name, strings.ToUpper(w.label))
 }
 
-// wayOut tells what to write instead of an unknown word.
+// wayOut tells what to write instead of an unknown word, or where it belongs: further in, at the top, elsewhere.
 func (w *words) wayOut(name string) string {
 	if meant := suggest(name, w.all()); meant != "" {
 		return fmt.Sprintf("Did you mean %q?", meant)
 	}
-	if home := grammar.home(name); home != "" {
-		return fmt.Sprintf("It belongs into a %s block.", home)
+	home := w.home(name)
+	if home == "" && slices.Contains(grammar.all(), name) {
+		return "It belongs outside every block."
 	}
-	if w == grammar && slices.Contains(grammar.all(), name) {
-		return "It belongs at the top of the file, outside every block."
+	if home == "" {
+		home = grammar.home(name)
+	}
+	if home != "" {
+		return fmt.Sprintf("It belongs in: %s", home)
 	}
 	return "Possible here: " + strings.Join(w.all(), ", ") + "."
 }
 
-// home finds the kind of block that knows a word, "" if none does.
+// home finds the blocks in which a word belongs, such as "relay { match { percent } }"; "" if there are none.
 func (w *words) home(name string) string {
 	for _, kind := range slices.Sorted(maps.Keys(w.blocks)) {
 		inner := w.blocks[kind]
-		if slices.Contains(inner.arguments, name) || inner.blocks[name] != nil {
-			return kind
+		place := name
+		if !slices.Contains(inner.all(), name) {
+			place = inner.home(name)
 		}
-		if deeper := inner.home(name); deeper != "" {
-			return deeper
+		if place != "" {
+			return fmt.Sprintf("%s { %s }", kind, place)
 		}
 	}
 	return ""

@@ -17,7 +17,7 @@ var blockName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 
 // listeners reads the listen blocks. end is where the first would go if there is none.
 func (r *reader) listeners(blocks []listenSchema, end hcl.Range) []Listener {
-	if len(blocks) == 0 {
+	if len(blocks) == 0 && !r.incomplete {
 		r.errorAt(end, "No listen block", "Without one nobody can connect. Add: listen \"127.0.0.1:5555\" {}")
 	}
 	listeners := make([]Listener, 0, len(blocks))
@@ -26,8 +26,9 @@ func (r *reader) listeners(blocks []listenSchema, end hcl.Range) []Listener {
 	}
 	for i, l := range listeners {
 		for _, earlier := range listeners[:i] {
-			if l.Name == earlier.Name && l.Addr != earlier.Addr {
-				r.errorAt(l.Range, "Duplicate listener name", "%s is the name of the listener at %s too. Give each its own.", quoted(l.Name), Place(earlier.Range))
+			if l.Name == earlier.Name && !overlap(l.Addr, earlier.Addr) {
+				r.errorAt(l.Range, "Duplicate listener name", "%s is the name of the listener at %s too. Give each its own: name = \"...\"", quoted(l.Name), Place(earlier.Range))
+				break
 			}
 		}
 	}
@@ -36,7 +37,7 @@ func (r *reader) listeners(blocks []listenSchema, end hcl.Range) []Listener {
 
 func (r *reader) listener(b listenSchema) Listener {
 	l := Listener{Addr: b.Addr, Name: b.Addr, Range: b.AddrRange}
-	if problem := addressProblem(b.Addr, 0, false); problem != "" {
+	if problem := listenRule.problem(b.Addr); problem != "" {
 		r.errorAt(b.AddrRange, "Bad listen address", "%s", problem)
 	}
 	if name, ok := r.text(b.Name); ok {

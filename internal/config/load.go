@@ -15,7 +15,7 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 )
 
-// fileBytesMax bounds a configuration file. The parser recurses with nesting: the bound keeps its stack small too.
+// fileBytesMax bounds a configuration file.
 const fileBytesMax = 256 << 10
 
 // Load reads and checks the configuration at path. The Config is nil if the diagnostics have errors.
@@ -85,16 +85,35 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return content, nil
 }
 
-// parseSyntax turns source into a tree. Its diagnostics know the source from then on.
+// parseSyntax turns source into a tree. Its diagnostics can quote the source.
 func parseSyntax(filename string, src []byte) (*hclsyntax.Body, Diagnostics) {
-	parser := hclparse.NewParser()
-	file, problems := parser.ParseHCL(src, filename)
-	diags := Diagnostics{files: map[string]*hcl.File{filename: blanked(file, filename, src)}}
-	diags.add(problems)
-	if problems.HasErrors() {
+	tokens, _ := hclsyntax.LexConfig(src, filename, hcl.InitialPos)
+	shown := blanked(src, tokens)
+	diags := Diagnostics{files: map[string]*hcl.File{filename: {Bytes: shown}}}
+	if diags.add(checkDepth(tokens)); diags.HasErrors() {
+		return nil, diags
+	}
+	file, problems := hclparse.NewParser().ParseHCL(src, filename)
+	diags.files[filename] = &hcl.File{Body: file.Body, Bytes: shown, Nav: file.Nav}
+	if diags.add(withoutEchoes(problems)); diags.HasErrors() {
 		return nil, diags
 	}
 	return file.Body.(*hclsyntax.Body), diags
+}
+
+// withoutEchoes keeps of several syntax errors in the same lines the first: the others mostly follow from it.
+func withoutEchoes(problems hcl.Diagnostics) hcl.Diagnostics {
+	var kept hcl.Diagnostics
+	quietUntil := 0 // line
+	for _, problem := range problems {
+		if problem.Subject == nil || problem.Subject.Start.Line > quietUntil {
+			kept = append(kept, problem)
+		}
+		if problem.Subject != nil {
+			quietUntil = max(quietUntil, problem.Subject.End.Line)
+		}
+	}
+	return kept
 }
 
 // config turns the decoded file into plain values and checks it as a whole. end is the place for what is missing.
@@ -110,8 +129,8 @@ func (r *reader) config(file *fileSchema, end hcl.Range) *Config {
 		DrainTimeout: r.duration(file.DrainTimeout, drainTimeoutDefault),
 	}
 	r.checkAddresses(cfg)
-	r.checkUse(cfg)
 	if !r.diags.HasErrors() {
+		r.checkUse(cfg)
 		r.checkReach(cfg)
 	}
 	return cfg

@@ -1,6 +1,34 @@
 package config
 
-import "testing"
+import (
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+const served = `
+listen "127.0.0.1:5555" {}
+relay "messages" {
+  dial = ["tcp://127.0.0.1:5560"]
+}
+`
+
+// mustParse parses what has to be right.
+func mustParse(t *testing.T, src string) *Config {
+	t.Helper()
+	cfg, diags := Parse(filepath.Join(t.TempDir(), "gateway.hcl"), []byte(src))
+	if len(diags.Diagnostics) > 0 {
+		t.Fatalf("not accepted: %v", diags.Diagnostics)
+	}
+	return cfg
+}
 
 func TestNewcomersFileLoadsWithoutAWord(t *testing.T) {
 	cfg, diags := Load("../../gateway.hcl")
@@ -9,5 +37,180 @@ func TestNewcomersFileLoadsWithoutAWord(t *testing.T) {
 	}
 	if len(cfg.Listeners) != 1 || len(cfg.Relays) != 1 || len(cfg.Routes) != 1 || cfg.Admin == nil {
 		t.Errorf("gateway.hcl configures less than it shows: %+v", cfg)
+	}
+}
+
+func TestEveryWordArrivesWithItsValue(t *testing.T) {
+	cfg, diags := Load("../../demo/full.hcl")
+	if len(diags.Diagnostics) > 0 {
+		t.Fatalf("demo/full.hcl: %v", diags.Diagnostics)
+	}
+	want := &Config{
+		Listeners: []Listener{
+			{Addr: "0.0.0.0:5555", Name: "public", SniffTimeout: 5 * time.Second, MaxConnections: 20000, MaxSniffing: 2000},
+			{Addr: "127.0.0.1:5557", Name: "inside"},
+		},
+		Backends: []Backend{
+			{
+				Name: "greeter", Balance: LeastRequest, Authority: "greeter.example",
+				Targets: []Target{
+					{Text: "127.0.0.1:50051", Network: "tcp", Address: "127.0.0.1:50051"},
+					{Text: "dns:///greeter.internal:50051", Network: "tcp", Address: "greeter.internal:50051"},
+				},
+			},
+			{
+				Name: "greeter_next", Balance: LeastRequest,
+				Targets: []Target{{Text: "unix:///run/greeter-next.sock", Network: "unix", Address: "/run/greeter-next.sock"}},
+			},
+		},
+		Relays: []Relay{
+			{
+				Name: "telemetry",
+				Match: Match{
+					Protocol: ZMTP, Listen: []string{"public"}, Percent: 90,
+					Source: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
+				},
+				Dial: []Target{
+					{Text: "tcp://127.0.0.1:3333", Network: "tcp", Address: "127.0.0.1:3333"},
+					{Text: "unix:///run/pull.sock", Network: "unix", Address: "/run/pull.sock"},
+					{Text: "ipc:///run/pull-too.sock", Network: "unix", Address: "/run/pull-too.sock"},
+				},
+				Balance: LeastConnections, IdleTimeout: time.Hour, ConnectTimeout: 5 * time.Second,
+			},
+			{
+				Name: "telemetry_next", Match: Match{Protocol: ZMTP, Percent: 100}, Balance: LeastConnections,
+				Dial: []Target{{Text: "tcp://127.0.0.1:3334", Network: "tcp", Address: "127.0.0.1:3334"}},
+			},
+			{
+				Name: "ssh", Match: Match{Protocol: SSH, Percent: 100}, Balance: LeastConnections,
+				Dial: []Target{{Text: "tcp://127.0.0.1:22", Network: "tcp", Address: "127.0.0.1:22"}},
+			},
+		},
+		Routes: []Route{
+			{
+				Pattern: "/demo.v1.Greeter/SayHello", Timeout: 2 * time.Second, MaxMessage: 16 << 20,
+				To: []To{{Backend: "greeter", Weight: 90}, {Backend: "greeter_next", Weight: 10}},
+			},
+			{Pattern: "/demo.v1.Greeter/*", To: []To{{Backend: "greeter", Weight: 1}}},
+			{Pattern: "*", To: []To{{Backend: "greeter_next", Weight: 1}}},
+		},
+		Admin:        &Admin{Network: "tcp", Addr: "127.0.0.1:9901"},
+		Log:          Log{Format: LogText, Level: slog.LevelInfo},
+		DrainTimeout: 30 * time.Second,
+	}
+	if left := forgetPlaces(reflect.ValueOf(cfg)); left == 0 {
+		t.Error("no value knows its place in the file")
+	}
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("got:\n%+v\nwant:\n%+v", cfg, want)
+	}
+}
+
+// forgetPlaces empties every hcl.Range below v and treats an empty slice as none. It returns how many places there were.
+func forgetPlaces(v reflect.Value) (places int) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			places += forgetPlaces(v.Elem())
+		}
+	case reflect.Slice:
+		if v.Type() == reflect.TypeFor[[]netip.Prefix]() || v.Len() == 0 {
+			if v.Len() == 0 {
+				v.SetZero()
+			}
+			return 0
+		}
+		for i := range v.Len() {
+			places += forgetPlaces(v.Index(i))
+		}
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[hcl.Range]() {
+			if v.Interface().(hcl.Range).Start.Line > 0 {
+				places = 1
+			}
+			v.SetZero()
+			return places
+		}
+		for i := range v.NumField() {
+			places += forgetPlaces(v.Field(i))
+		}
+	}
+	return places
+}
+
+func TestWhatIsLeftOutHasItsDefault(t *testing.T) {
+	cfg := mustParse(t, served+"admin {}\nlog {}\n")
+	if cfg.DrainTimeout != 30*time.Second || cfg.Log != (Log{Format: LogText, Level: slog.LevelInfo}) {
+		t.Errorf("drain_timeout %v, log %+v", cfg.DrainTimeout, cfg.Log)
+	}
+	if l := cfg.Listeners[0]; l.Name != "127.0.0.1:5555" || l.SniffTimeout != 0 || l.MaxConnections != 0 || l.MaxSniffing != 0 {
+		t.Errorf("listener %+v", l)
+	}
+	if a := cfg.Admin; a.Network != "tcp" || a.Addr != "127.0.0.1:9901" || a.Token != "" {
+		t.Errorf("admin %+v", a)
+	}
+	if cfg = mustParse(t, served); cfg.Admin != nil {
+		t.Errorf("an admin port that nobody asked for: %+v", cfg.Admin)
+	}
+}
+
+func TestBindErrorsCanNameTheirPlace(t *testing.T) {
+	cfg, diags := Parse("gateway.hcl", []byte(served))
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	if place := Place(cfg.Listeners[0].Range); place != "gateway.hcl:2" {
+		t.Errorf("the listener is at %s, want gateway.hcl:2", place)
+	}
+}
+
+func TestValuesCanComeFromTheEnvironmentAndFromFiles(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "admin.token"), []byte("  swordfish\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GATEWAY_TEST_LEVEL", "debug")
+	cfg, diags := Parse(filepath.Join(dir, "gateway.hcl"), []byte(served+`
+admin {
+  listen = "0.0.0.0:9901"
+  token  = file("admin.token")
+}
+log {
+  level = env("GATEWAY_TEST_LEVEL")
+}`))
+	if len(diags.Diagnostics) > 0 {
+		t.Fatal(diags)
+	}
+	if string(cfg.Admin.Token) != "swordfish" || cfg.Log.Level != slog.LevelDebug {
+		t.Errorf("token %q, level %v", string(cfg.Admin.Token), cfg.Log.Level)
+	}
+}
+
+func TestUnreadableFilesAreExplained(t *testing.T) {
+	dir := t.TempDir()
+	large := filepath.Join(dir, "large.hcl")
+	if err := os.WriteFile(large, make([]byte, fileBytesMax+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ path, want string }{
+		{filepath.Join(dir, "gateway.hcl"), "`gateway demo` needs none"},
+		{large, "larger than 256 KiB"},
+		{dir, "is a directory"},
+	} {
+		var out strings.Builder
+		cfg, diags := Load(c.path)
+		if err := diags.Write(&out, 0, false); err != nil {
+			t.Fatal(err)
+		}
+		if cfg != nil || !diags.HasErrors() || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%s: got %q, want it to say %q", c.path, out.String(), c.want)
+		}
+	}
+}
+
+func TestPipeInsteadOfAKeyDoesNotHangTheReload(t *testing.T) {
+	_, diags := Parse("gateway.hcl", []byte(served+"admin {\n  token = file(\"/dev/zero\")\n}\n"))
+	if !diags.HasErrors() || !strings.Contains(diags.Error(), "not a regular file") {
+		t.Errorf("file(\"/dev/zero\") was answered with %v", diags)
 	}
 }

@@ -24,7 +24,7 @@ func (r *reader) checkUse(cfg *Config) {
 }
 
 // checkReach reports blocks that no connection can reach, listeners that no block serves, and connections that two
-// blocks claim. It wants blocks that are right by themselves.
+// kinds of block claim. It wants blocks that are right by themselves.
 func (r *reader) checkReach(cfg *Config) {
 	for i, relay := range cfg.Relays {
 		for _, earlier := range cfg.Relays[:i] {
@@ -33,14 +33,33 @@ func (r *reader) checkReach(cfg *Config) {
 				break
 			}
 		}
-		if relay.Match.Protocol == HTTP2 && len(cfg.Routes) > 0 && len(cfg.listens(relay.Match)) == len(cfg.Listeners) {
-			r.errorAt(relay.Range, "HTTP/2 is claimed twice", "%s takes HTTP/2 connections untouched, and the grpc block at %s wants their calls. Remove one, or give the relay a listener of its own with match { listen }.", quoted(relay.Name), Place(cfg.Routes[0].Range))
-		}
 	}
+	r.checkHTTP2(cfg)
 	for _, l := range cfg.Listeners {
 		serves := func(relay Relay) bool { return slices.Contains(cfg.listens(relay.Match), l.Name) }
 		if len(cfg.Routes) == 0 && !slices.ContainsFunc(cfg.Relays, serves) {
 			r.errorAt(l.Range, "A listener that nothing serves", "Every connection to %s would be refused. Add a relay or a grpc block.", quoted(l.Addr))
+		}
+	}
+}
+
+// checkHTTP2 reports relays that take HTTP/2 where grpc blocks want it too, so that no catch-all eats gRPC calls. A
+// listener for each, told apart by match { listen }, is how both can be had.
+func (r *reader) checkHTTP2(cfg *Config) {
+	if len(cfg.Routes) == 0 {
+		return
+	}
+	claimed := map[string]bool{}
+	for _, relay := range cfg.Relays {
+		if p := relay.Match.Protocol; p != HTTP2 && p != AnyProtocol {
+			continue
+		}
+		for _, name := range cfg.listens(relay.Match) {
+			claimed[name] = true
+		}
+		if len(claimed) == len(cfg.Listeners) {
+			r.errorAt(relay.Range, "HTTP/2 is claimed twice", "%s takes HTTP/2 connections as they are, on every listener, and the grpc block at %s wants their calls. Remove one, name another protocol, or give the relay a listener of its own with match { listen }.", quoted(relay.Name), Place(cfg.Routes[0].Range))
+			return
 		}
 	}
 }

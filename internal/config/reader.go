@@ -2,7 +2,9 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"math/big"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -14,6 +16,10 @@ import (
 type reader struct {
 	eval  *hcl.EvalContext
 	diags hcl.Diagnostics
+
+	// incomplete says that a block had to be left out, unknown or without its label: what seems to be missing may
+	// stand in it, and is not reported.
+	incomplete bool
 }
 
 // item is one text of a list, with its place.
@@ -36,8 +42,7 @@ func (r *reader) report(severity hcl.DiagnosticSeverity, at hcl.Range, summary, 
 
 // value evaluates an expression to a value of the wanted type; hint says how to write one.
 func (r *reader) value(expr hcl.Expression, want cty.Type, hint string) (cty.Value, bool) {
-	if word := hcl.ExprAsKeyword(expr); word != "" && want == cty.String {
-		r.errorAt(expr.Range(), "Quotes are missing", "Text stands in quotes: %q.", word)
+	if !r.checkExpression(expr) {
 		return cty.NilVal, false
 	}
 	v, diags := expr.Value(r.eval)
@@ -50,6 +55,30 @@ func (r *reader) value(expr hcl.Expression, want cty.Type, hint string) (cty.Val
 		return cty.NilVal, false
 	}
 	return v, true
+}
+
+// checkExpression reports what no expression of the language contains: variables, mostly text without its quotes, and
+// unknown functions.
+func (r *reader) checkExpression(expr hcl.Expression) bool {
+	vars := expr.Variables()
+	for _, v := range vars {
+		if len(v) == 1 && v.SourceRange() == expr.Range() {
+			r.errorAt(v.SourceRange(), "Quotes are missing", "Text stands in quotes: %q.", v.RootName())
+		} else {
+			r.errorAt(v.SourceRange(), "There are no variables", "Write the value itself, or read it from the environment: env(\"NAME\").")
+		}
+	}
+	right := len(vars) == 0
+	functions := slices.Sorted(maps.Keys(r.eval.Functions))
+	_ = hclsyntax.VisitAll(expr.(hclsyntax.Node), func(node hclsyntax.Node) hcl.Diagnostics {
+		call, isCall := node.(*hclsyntax.FunctionCallExpr)
+		if isCall && !slices.Contains(functions, call.Name) {
+			r.errorAt(call.NameRange, "Unknown function", "There is no function %s. %s", quoted(call.Name), choose(call.Name, functions))
+			right = false
+		}
+		return nil
+	})
+	return right
 }
 
 // text reads a word that is text in quotes.

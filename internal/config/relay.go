@@ -66,7 +66,7 @@ func (r *reader) listenNames(a *hcl.Attribute, listeners []Listener) []string {
 	items, _ := r.list(a, "public")
 	names := make([]string, 0, len(items))
 	for _, it := range items {
-		if !slices.Contains(known, it.text) {
+		if !slices.Contains(known, it.text) && !r.incomplete {
 			r.errorAt(it.at, "Unknown listener", "No listen block has the name %s. %s", quoted(it.text), choose(it.text, known))
 		}
 		names = append(names, it.text)

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"math"
 	"regexp"
 	"slices"
 
@@ -10,7 +9,7 @@ import (
 )
 
 const (
-	messageBytesMax = math.MaxInt32 // what gRPC implementations count messages with
+	messageBytesMax = 2047 << 20 // gRPC implementations count a message's bytes in 31 bits
 	weightMax       = 1_000_000
 )
 
@@ -86,7 +85,7 @@ func (r *reader) destinations(b grpcSchema, known []string) []To {
 			r.errorAt(to.BackendRange, "Duplicate destination", "%s is a destination at %s already. One \"to\" with the sum of the weights does the same.", quoted(to.Backend), Place(earlier))
 		}
 		seen[to.Backend] = to.BackendRange
-		if !slices.Contains(known, to.Backend) {
+		if !slices.Contains(known, to.Backend) && !r.incomplete {
 			r.errorAt(to.BackendRange, "Unknown backend", "No backend block has the name %s. %s", quoted(to.Backend), choose(to.Backend, known))
 		}
 	}

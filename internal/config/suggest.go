@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/agext/levenshtein"
@@ -10,18 +11,20 @@ import (
 const (
 	quotedBytesMax = 100 // of a user's value repeated in a message
 	typosMax       = 2   // edits that still count as a slip of the finger
+	prefixBytesMin = 3   // of a word that is recognised by its beginning
 )
 
-// suggest returns the known word that the user most likely meant, or "".
+// suggest returns the known word that the user most likely meant, or "": the same letters in another order, a slip or
+// two of the finger, or a word cut short or drawn out.
 func suggest(given string, known []string) string {
 	given = plain(given)
-	if given == "" {
-		return ""
-	}
-	best, bestDistance := "", typosMax+1
+	best, bestDistance := "", min(typosMax, (len(given)-1)/2)+1
 	for _, word := range known {
 		distance := levenshtein.Distance(given, plain(word), nil)
-		if distance < bestDistance && distance < len(given) {
+		if sameLetters(given, plain(word)) {
+			distance = min(distance, 1)
+		}
+		if distance < bestDistance {
 			best, bestDistance = word, distance
 		}
 	}
@@ -29,16 +32,25 @@ func suggest(given string, known []string) string {
 		return best
 	}
 	for _, word := range known {
-		if len(given) >= 3 && strings.HasPrefix(plain(word), given) {
+		short, long := given, plain(word)
+		if len(short) > len(long) {
+			short, long = long, short
+		}
+		if len(short) >= prefixBytesMin && strings.HasPrefix(long, short) {
 			return word
 		}
 	}
 	return ""
 }
 
+// sameLetters reports whether two words differ in the order of their letters alone.
+func sameLetters(a, b string) bool {
+	return slices.Equal(slices.Sorted(slices.Values([]byte(a))), slices.Sorted(slices.Values([]byte(b))))
+}
+
 // plain drops what people get wrong about a word without meaning another: case and separators.
 func plain(word string) string {
-	return strings.NewReplacer("_", "", "-", "", " ", "", "/", "").Replace(strings.ToLower(word))
+	return strings.NewReplacer("_", "", "-", "", " ", "", "/", "", ":", "").Replace(strings.ToLower(word))
 }
 
 // choose words the way out of an unknown word: the one that was meant, or all there are.

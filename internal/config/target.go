@@ -16,13 +16,13 @@ func dialTarget(it item) (t Target, problem string) {
 	scheme, rest, found := strings.Cut(it.text, "://")
 	scheme += "://"
 	switch {
-	case !found && addressProblem(it.text, 1, true) == "":
+	case !found && (addressRule{}).problem(it.text) == "":
 		return t, fmt.Sprintf("The scheme is missing. Did you mean %q?", "tcp://"+it.text)
 	case !found:
 		return t, fmt.Sprintf("A target is a scheme and an address, as in \"tcp://127.0.0.1:5560\". The schemes are %s.", listed(dialSchemes))
 	case scheme == "tcp://":
 		t.Network, t.Address = "tcp", rest
-		return t, addressProblem(rest, 1, true)
+		return t, addressRule{scheme: scheme}.problem(rest)
 	case scheme == "unix://" || scheme == "ipc://":
 		t.Network, t.Address = "unix", rest
 		return t, socketProblem(scheme, rest)
@@ -36,18 +36,20 @@ func grpcTarget(it item) (t Target, problem string) {
 	scheme, rest, found := strings.Cut(it.text, "://")
 	scheme += ":///"
 	switch {
+	case strings.HasPrefix(it.text, "unix:") && !found:
+		return t, fmt.Sprintf("Did you mean %q?", "unix:///"+strings.TrimLeft(it.text[len("unix:"):], "/"))
 	case !found:
 		t.Address = it.text
-		return t, addressProblem(it.text, 1, true)
+		return t, addressRule{}.problem(it.text)
 	case scheme == "unix:///":
 		t.Network, t.Address = "unix", rest
 		return t, socketProblem("unix://", rest)
 	case scheme == "dns:///" && strings.HasPrefix(rest, "/"):
 		t.Address = rest[1:]
-		return t, addressProblem(t.Address, 1, true)
+		return t, addressRule{scheme: scheme}.problem(t.Address)
 	case scheme == "dns:///":
-		return t, fmt.Sprintf("Three slashes: %q.", "dns:///"+rest)
-	case addressProblem(rest, 1, true) == "":
+		return t, fmt.Sprintf("Did you mean %q, with three slashes?", "dns:///"+rest)
+	case (addressRule{}).problem(rest) == "":
 		return t, fmt.Sprintf("A gRPC target has no %s:// in front. Did you mean %q?", strings.TrimSuffix(scheme, ":///"), rest)
 	}
 	return t, fmt.Sprintf("There is no scheme %s. %s", quoted(scheme), choose(scheme, grpcSchemes))
@@ -63,7 +65,7 @@ func (r *reader) targets(items []item, read func(item) (Target, string)) []Targe
 		}
 		for _, earlier := range targets {
 			if earlier.Text == t.Text {
-				r.errorAt(it.at, "Duplicate target", "%s is in the list already. To give it a larger share is not possible here.", quoted(it.text))
+				r.errorAt(it.at, "Duplicate target", "%s is in the list already. Twice does not make its share larger.", quoted(it.text))
 			}
 		}
 		targets = append(targets, t)

@@ -16,6 +16,7 @@ import (
 var (
 	numberAndUnit = regexp.MustCompile(`^(-?[0-9]+(?:\.[0-9]+)?)([a-z]*)$`)
 	errNegative   = errors.New("a duration is not negative")
+	errTooLong    = errors.New("that is longer than 290 years")
 )
 
 // timeUnits maps what people write for a unit, in lower case, to what time.ParseDuration takes; "" is seconds.
@@ -58,7 +59,7 @@ func (r *reader) durationOrNone(a *hcl.Attribute) (time.Duration, bool) {
 	}
 	d, err := parseDuration(text)
 	if err != nil {
-		r.errorAt(a.Expr.Range(), "Not a duration", "%s: %s.%s", a.Name, err, meant(durationMeant(text)))
+		r.errorAt(a.Expr.Range(), "Not a duration", "%s: %s.%s", a.Name, err, meant(text, durationMeant(text)))
 		return 0, false
 	}
 	return d, true
@@ -66,13 +67,13 @@ func (r *reader) durationOrNone(a *hcl.Attribute) (time.Duration, bool) {
 
 // size reads a number of bytes in [1, limit].
 func (r *reader) size(a *hcl.Attribute, limit int64) int64 {
-	text, ok := r.textWithUnit(a, "KiB")
+	text, ok := r.textWithUnit(a, "B")
 	if !ok {
 		return 0
 	}
 	n, err := parseSize(text)
 	if err != nil {
-		r.errorAt(a.Expr.Range(), "Not a size", "%s: %s.%s", a.Name, err, meant(sizeMeant(text)))
+		r.errorAt(a.Expr.Range(), "Not a size", "%s: %s.%s", a.Name, err, meant(text, sizeMeant(text)))
 		return 0
 	}
 	if n < 1 || n > limit {
@@ -94,9 +95,9 @@ func (r *reader) textWithUnit(a *hcl.Attribute, unit string) (string, bool) {
 	return r.text(a)
 }
 
-// meant words a suggestion, if there is one.
-func meant(text string) string {
-	if text == "" {
+// meant words a suggestion, if there is one that differs from what was given.
+func meant(given, text string) string {
+	if text == "" || text == given {
 		return ""
 	}
 	return fmt.Sprintf(" Did you mean %q?", text)
@@ -106,6 +107,8 @@ func meant(text string) string {
 func parseDuration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	switch {
+	case err != nil && durationMeant(text) == text:
+		return 0, errTooLong
 	case err != nil:
 		return 0, fmt.Errorf("%s is not a number with a unit, such as \"300ms\", \"5s\", \"2m\" or \"1h\"", quoted(text))
 	case d < 0:

@@ -1,0 +1,90 @@
+# Every word of the configuration, by example; `gateway check -config demo/full.hcl` accepts it as it stands. A word that
+# is commented out works too, but needs something that is not everywhere. gateway.hcl is the short version.
+
+# ---- the exposed port -------------------------------------------------------------------------------------
+
+listen "0.0.0.0:5555" {
+  name            = "public" # for match { listen }; the address when left out
+  sniff_timeout   = "5s"     # a peer that says nothing recognisable by then is closed
+  max_connections = 20000
+  max_sniffing    = 2000 # connections whose protocol is not known yet
+}
+
+listen "127.0.0.1:5557" { # several are possible; every block serves every listener unless it says otherwise
+  name = "inside"
+}
+
+# ---- where calls can go -----------------------------------------------------------------------------------
+
+backend "greeter" {
+  grpc      = ["127.0.0.1:50051", "dns:///greeter.internal:50051"] # also unix:///path
+  balance   = "least_request"                                      # round_robin, least_request
+  authority = "greeter.example"                                    # the caller's own when left out
+}
+
+backend "greeter_next" {
+  grpc = ["unix:///run/greeter-next.sock"]
+}
+
+# ---- bytes, untouched -------------------------------------------------------------------------------------
+# A connection goes to the first relay, in file order, whose match fits. One that nothing can reach is an error at load.
+
+relay "telemetry" { # the gateway dials one connection per client
+  match {
+    protocol = "zmtp" # when left out; http1, http2, tls, ssh, any
+    listen   = ["public"]
+    source   = ["10.0.0.0/8", "fd00::/8"]
+    percent  = 90 # of sources, sticky, counted alike in every block; the rest falls through
+  }
+  dial            = ["tcp://127.0.0.1:3333", "unix:///run/pull.sock", "ipc:///run/pull-too.sock"]
+  balance         = "least_connections" # round_robin, least_connections
+  idle_timeout    = "1h"                # never when left out
+  connect_timeout = "5s"                # then the next target is tried
+}
+
+relay "telemetry_next" {
+  dial = ["tcp://127.0.0.1:3334"]
+}
+
+relay "ssh" { # any other detected protocol can be relayed too
+  match {
+    protocol = "ssh"
+  }
+  dial = ["tcp://127.0.0.1:22"]
+}
+
+# ---- gRPC in, gRPC out ------------------------------------------------------------------------------------
+# A call goes to the most specific grpc block: a full method, then a service, then "*".
+
+grpc "/demo.v1.Greeter/SayHello" {
+  timeout     = "2s" # the caller's own deadline counts if it is earlier
+  max_message = "16MiB"
+  to "greeter" {
+    weight = 90
+  }
+  to "greeter_next" {
+    weight = 10
+  }
+}
+
+grpc "/demo.v1.Greeter/*" {
+  to "greeter" {}
+}
+
+grpc "*" {
+  to "greeter_next" {}
+}
+
+# ---- seeing and steering ----------------------------------------------------------------------------------
+
+admin {
+  listen = "127.0.0.1:9901" # or unix:///run/gateway.sock; on other addresses a token is a must
+  # token = env("ADMIN_TOKEN") # or file("admin.token"), relative to this file
+}
+
+log {
+  format = "text" # text, json
+  level  = "info" # debug, info, warn, error
+}
+
+drain_timeout = "30s" # how long connections may go on after a stop

@@ -1,0 +1,10 @@
+listen "127.0.0.1:5555" {}
+backend "greeter" {
+  grpc = ["127.0.0.1:50051"]
+}
+backend "greeter" {
+  grpc = ["127.0.0.1:50051"]
+}
+grpc "*" {
+  to "greeter" {}
+}

@@ -1,0 +1,10 @@
+listen "127.0.0.1:5555" {}
+relay "messages" {
+  dial = ["tcp://127.0.0.1:5560"]
+}
+admin {
+  token = env("GATEWAY_TEST_UNSET")
+}
+log {
+  level = environment("X")
+}

@@ -1,0 +1,1 @@
+listen env("GATEWAY_TEST_UNSET") {}

@@ -1,0 +1,16 @@
+listen "127.0.0.1:5555" {}
+relay "messages" {
+  dial = ["tcp://127.0.0.1:5560"]
+  balance = "leastconn"
+}
+backend "greeter" {
+  grpc = ["127.0.0.1:50051"]
+  balance = "roundrobin"
+}
+grpc "*" {
+  to "greeter" {}
+}
+log {
+  format = "xml"
+  level  = "warning"
+}

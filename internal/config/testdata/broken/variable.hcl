@@ -1,0 +1,4 @@
+listen "127.0.0.1:5555" {}
+relay "messages" {
+  dial = ["tcp://${var.host}:5560"]
+}
