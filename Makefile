@@ -43,7 +43,7 @@ bench-short: deps build ## the same in three minutes
 proto: ## generate code from proto/
 	./.ci/deps protobuf-compiler:protoc
 	$(GO) build -o bin/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
-	PATH="$(CURDIR)/bin:$$PATH" protoc --go_out=. --go_opt=module=gateway --go-grpc_out=. --go-grpc_opt=module=gateway \
+	PATH="$(CURDIR)/bin:$$PATH" protoc --proto_path=proto --go_out=. --go_opt=module=gateway --go-grpc_out=. --go-grpc_opt=module=gateway \
 	  $$(find proto -name '*.proto')
 
 deps: ## install what the tests need, or say how

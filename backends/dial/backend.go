@@ -120,8 +120,17 @@ func (b *Backend) ServeConn(ctx context.Context, client net.Conn, done func(Outc
 		done(Outcome{Err: err})
 		return
 	}
+	client, ahead, err := b.catchUp(ctx, client, conn)
+	if err != nil {
+		conn.Close()
+		target.Release()
+		client.Close()
+		done(Outcome{Target: target.Name, Err: err})
+		return
+	}
 	b.group.Relay(client, conn, b.options.Limits, func(stats relay.Stats, err error) {
 		target.Release()
+		stats.AToB += int64(ahead)
 		done(Outcome{Target: target.Name, Stats: stats, Err: err})
 	})
 }

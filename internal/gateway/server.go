@@ -9,6 +9,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -36,7 +37,18 @@ type Options struct {
 	Log     *slog.Logger     // default: nothing is logged
 	Metrics *metrics.Metrics // default: nothing is counted
 	GRPC    StreamServer     // serves HTTP/2 that no relay block takes; nil: nobody does
+
+	// GreetingTimeout bounds how long a ZMTP client may take to show what its block is chosen by. 0: 5 s.
+	GreetingTimeout time.Duration
+	// HeldMax bounds the ZMTP clients that are held silent because no block takes them. 0: 500.
+	HeldMax int
 }
+
+// Defaults of Options.
+const (
+	greetingTimeoutDefault = 5 * time.Second
+	heldMaxDefault         = 500
+)
 
 // Server hands connections to where the table says. Make one with New.
 type Server struct {
@@ -48,6 +60,7 @@ type Server struct {
 	serving sync.WaitGroup // the servers' Serve calls and the multiplexer's
 
 	streams atomic.Int64 // connections behind the multiplexer
+	held    *room        // ZMTP clients that no block takes
 
 	ctx    context.Context // of what handlers wait for; ends with Shutdown
 	cancel context.CancelFunc
@@ -55,7 +68,9 @@ type Server struct {
 
 // New makes a server with an empty table and starts what is behind its multiplexer.
 func New(o Options) *Server {
-	s := &Server{options: o, log: o.Log, mux: sniff.NewMux(muxAddr{})}
+	o.GreetingTimeout = cmp.Or(o.GreetingTimeout, greetingTimeoutDefault)
+	o.HeldMax = cmp.Or(o.HeldMax, heldMaxDefault)
+	s := &Server{options: o, log: o.Log, mux: sniff.NewMux(muxAddr{}), held: newRoom(o.HeldMax)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -83,36 +98,61 @@ func (s *Server) serve(server StreamServer, l net.Listener) {
 func (s *Server) SetTable(t *Table) { s.table.Store(t) }
 
 // Handle takes over a connection whose protocol is known, from the listener of that name, and calls release once it
-// has ended. It returns at once.
+// has ended. It returns as soon as the connection's handler runs; before that it may wait for a ZMTP client's greeting.
 func (s *Server) Handle(listener string, c *sniff.Conn, release func()) {
-	started := time.Now()
-	protocol, client := c.Protocol(), c.RemoteAddr()
-	choice := s.table.Load().Choose(Facts{Protocol: protocol, Listener: listener, Source: sourceOf(client)})
-	if s.log.Enabled(s.ctx, slog.LevelDebug) {
-		s.log.Debug("detected", "protocol", protocol, "block", choice.String(), "client", addrString(client))
-	}
+	v := &visit{server: s, started: time.Now(), protocol: c.Protocol(), client: c.RemoteAddr(), conn: c, release: release}
 	if m := s.options.Metrics; m != nil {
-		m.Open.WithLabelValues(protocol).Inc()
+		m.Open.WithLabelValues(v.protocol).Inc()
 	}
-	done := func(o Outcome) {
-		c.Close()
-		release()
-		if choice.Block != nil {
-			o.Block = choice.Block.Name
+	table := s.table.Load()
+	facts := Facts{Protocol: v.protocol, Listener: listener, Source: sourceOf(v.client)}
+	choice, more, next := table.Choose(&facts, 0)
+	conn := net.Conn(c)
+	if more != Fits {
+		var err error
+		if choice, conn, err = s.climb(c, table, &facts, more, next); err != nil {
+			v.done(Outcome{Result: "greeting failed", Err: err})
+			return
 		}
-		if m := s.options.Metrics; m != nil {
-			m.Open.WithLabelValues(protocol).Dec()
-		}
-		s.report(protocol, client, time.Since(started), o)
 	}
+	if s.log.Enabled(s.ctx, slog.LevelDebug) {
+		s.log.Debug("detected", "protocol", v.protocol, "block", choice.String(), "client", addrString(v.client))
+	}
+	v.block = choice.Block
 	switch {
 	case choice.Block != nil:
-		choice.Block.Handler.ServeConn(s.ctx, c, done)
+		choice.Block.Handler.ServeConn(s.ctx, conn, v.done)
 	case choice.Server != "":
-		s.stream(c, choice.Server, done)
+		s.stream(c, choice.Server, v.done)
+	case v.protocol == sniff.ZMTP.Name:
+		s.held.hold(c, v.done)
 	default:
-		done(Outcome{Result: "no block", Err: ErrNoBlock})
+		v.done(Outcome{Result: "no block", Err: ErrNoBlock})
 	}
+}
+
+// visit is a connection from Handle to its log line.
+type visit struct {
+	server   *Server
+	started  time.Time
+	protocol string
+	client   net.Addr
+	conn     net.Conn
+	release  func()
+	block    *Block
+}
+
+// done ends the visit. Whoever holds the connection calls it, once.
+func (v *visit) done(o Outcome) {
+	v.conn.Close()
+	v.release()
+	if v.block != nil {
+		o.Block = v.block.Name
+	}
+	if m := v.server.options.Metrics; m != nil {
+		m.Open.WithLabelValues(v.protocol).Dec()
+	}
+	v.server.report(v.protocol, v.client, time.Since(v.started), o)
 }
 
 // stream puts a connection on its way to a server behind the multiplexer.
@@ -131,6 +171,7 @@ func (s *Server) stream(c *sniff.Conn, server string, done func(Outcome)) {
 // what is left and tells how many connections it cut. It also ends the context that handlers got. The relays' connections are
 // their handlers' to end.
 func (s *Server) Shutdown(ctx context.Context) (cut int) {
+	s.held.close()
 	var graceful sync.WaitGroup
 	for _, server := range s.servers {
 		graceful.Go(func() {

@@ -3,12 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"fmt"
-	"hash/fnv"
 	"net"
-	"net/netip"
-	"slices"
-	"strings"
 
 	"gateway/sniff"
 )
@@ -19,80 +14,6 @@ import (
 // connection calls done exactly once, after it closed what it opened; the caller closes c.
 type Handler interface {
 	ServeConn(ctx context.Context, c net.Conn, done func(Outcome))
-}
-
-// Facts are what is known of a connection when a block is chosen for it.
-type Facts struct {
-	Protocol string     // as sniff names it: zmtp, http2, http1, tls, ssh
-	Listener string     // the listener's name
-	Source   netip.Addr // the client's address; invalid over a unix socket
-}
-
-// AnyProtocol in Match.Protocol fits every protocol that was detected.
-const AnyProtocol = "any"
-
-// Match tells which connections a block takes. The zero value of each field fits all.
-type Match struct {
-	Protocol  string         // a protocol's name, or AnyProtocol
-	Listeners []string       // names of listeners
-	Sources   []netip.Prefix // the client's networks
-	Percent   *float64       // share of sources, 0 to 100, sticky: the same source always falls on the same side
-}
-
-// Misfit says which part of a Match a connection does not fit.
-type Misfit int8
-
-// The misfits, in the order in which they are looked at.
-const (
-	Fits Misfit = iota
-	OtherProtocol
-	OtherListener
-	OtherSource
-	OutsidePercent
-)
-
-// Test compares f with every part of m and names the first that does not fit.
-func (m *Match) Test(f Facts) Misfit {
-	switch {
-	case m.Protocol != "" && m.Protocol != AnyProtocol && m.Protocol != f.Protocol:
-		return OtherProtocol
-	case len(m.Listeners) > 0 && !slices.Contains(m.Listeners, f.Listener):
-		return OtherListener
-	case len(m.Sources) > 0 && !slices.ContainsFunc(m.Sources, func(p netip.Prefix) bool { return p.Contains(f.Source) }):
-		return OtherSource
-	case m.Percent != nil && sourceShare(f.Source) >= *m.Percent*sharesPerPercent:
-		return OutsidePercent
-	}
-	return Fits
-}
-
-// Explain says in a few words what m takes, where a connection was a misfit.
-func (m *Match) Explain(why Misfit) string {
-	switch why {
-	case OtherProtocol:
-		return fmt.Sprintf("it takes protocol %s", m.Protocol)
-	case OtherListener:
-		return fmt.Sprintf("it takes listener %s", strings.Join(m.Listeners, ", "))
-	case OtherSource:
-		return "the client's address is in none of its networks"
-	case OutsidePercent:
-		return fmt.Sprintf("the client is outside its %g percent of sources", *m.Percent)
-	}
-	return "it fits"
-}
-
-// sharesPerPercent is how finely a percentage divides the sources.
-const sharesPerPercent = 100
-
-// sourceShare puts a source into one of 100*sharesPerPercent shares. It is the same in every process, so that several
-// gateways agree, and raising a percentage moves no source back.
-func sourceShare(a netip.Addr) float64 {
-	h := fnv.New64a()
-	b := a.As16()
-	h.Write(b[:])
-	x := h.Sum64()
-	x ^= x >> 32 // FNV's low bits alone follow the last byte too closely
-	return float64(x % (100 * sharesPerPercent))
 }
 
 // Block is a named place where a connection can go: a relay block of the configuration.
@@ -122,31 +43,38 @@ func (c Choice) String() string {
 	return cmp.Or(c.Server, "none")
 }
 
-// Passed is a relay block that was considered and did not fit.
-type Passed struct{ Block, Why string }
-
-// Choose picks the place for a connection. It allocates nothing.
-func (t *Table) Choose(f Facts) Choice {
-	for i := range t.Relays {
-		if b := &t.Relays[i]; b.Match.Test(f) == Fits {
-			return Choice{Block: b}
+// Choose picks the place for a connection. With more than Fits it says what must be known first, and from which relay
+// block on (at) to choose again; the first call begins at 0. It allocates nothing.
+func (t *Table) Choose(f *Facts, at int) (choice Choice, more Fit, next int) {
+	for i := at; i < len(t.Relays); i++ {
+		switch fit := t.Relays[i].Match.Test(f); fit {
+		case Fits:
+			return Choice{Block: &t.Relays[i]}, Fits, i
+		case NeedsGreeting, NeedsIntroduction:
+			return Choice{}, fit, i
 		}
 	}
-	return Choice{Server: t.server(f.Protocol)}
+	return Choice{Server: t.server(f.Protocol)}, Fits, len(t.Relays)
 }
 
-// Explain does what Choose does, and keeps the reasons.
-func (t *Table) Explain(f Facts) (Choice, []Passed) {
-	var passed []Passed
+// Considered is a relay block that does not take a connection, or of which that is not known yet.
+type Considered struct {
+	Block string
+	Fit   Fit
+	Why   string
+}
+
+// Explain does what Choose does and keeps the reasons. Where more had to be known, it goes on as if the block did not fit.
+func (t *Table) Explain(f *Facts) (choice Choice, considered []Considered) {
 	for i := range t.Relays {
 		b := &t.Relays[i]
-		misfit := b.Match.Test(f)
-		if misfit == Fits {
-			break
+		fit := b.Match.Test(f)
+		if fit == Fits {
+			return Choice{Block: b}, considered
 		}
-		passed = append(passed, Passed{b.Name, b.Match.Explain(misfit)})
+		considered = append(considered, Considered{b.Name, fit, b.Match.Explain(fit)})
 	}
-	return t.Choose(f), passed
+	return Choice{Server: t.server(f.Protocol)}, considered
 }
 
 // server names the server behind the multiplexer for a protocol that no relay block took.

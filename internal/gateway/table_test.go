@@ -2,7 +2,10 @@ package gateway
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
+
+	"gateway/internal/zmtp"
 )
 
 func source(s string) netip.Addr { return netip.MustParseAddr(s) }
@@ -18,27 +21,28 @@ func TestFirstBlockInFileOrderThatFitsTakesTheConnection(t *testing.T) {
 		{Name: "ssh", Match: Match{Protocol: "ssh"}},
 	}}
 	for _, c := range []struct {
-		facts         Facts
-		block, server string
+		protocol, listener string
+		from               netip.Addr
+		block, server      string
 	}{
-		{Facts{"zmtp", "public", source("10.1.2.3")}, "inner", ""},
-		{Facts{"zmtp", "second", source("10.1.2.3")}, "inner", ""},
-		{Facts{"zmtp", "second", source("192.0.2.1")}, "door2", ""},
-		{Facts{"zmtp", "public", source("192.0.2.1")}, "rest", ""},
-		{Facts{"zmtp", "public", source("2001:db8::1")}, "rest", ""},
-		{Facts{"zmtp", "public", netip.Addr{}}, "rest", ""},
-		{Facts{"ssh", "public", source("192.0.2.1")}, "ssh", ""},
-		{Facts{"http2", "public", source("192.0.2.1")}, "", ServerGRPC},
-		{Facts{"http1", "public", source("192.0.2.1")}, "", ServerHTTP},
-		{Facts{"tls", "public", source("192.0.2.1")}, "", ""},
+		{"zmtp", "public", source("10.1.2.3"), "inner", ""},
+		{"zmtp", "second", source("10.1.2.3"), "inner", ""},
+		{"zmtp", "second", source("192.0.2.1"), "door2", ""},
+		{"zmtp", "public", source("192.0.2.1"), "rest", ""},
+		{"zmtp", "public", source("2001:db8::1"), "rest", ""},
+		{"zmtp", "public", netip.Addr{}, "rest", ""},
+		{"ssh", "public", source("192.0.2.1"), "ssh", ""},
+		{"http2", "public", source("192.0.2.1"), "", ServerGRPC},
+		{"http1", "public", source("192.0.2.1"), "", ServerHTTP},
+		{"tls", "public", source("192.0.2.1"), "", ""},
 	} {
-		choice := table.Choose(c.facts)
+		choice, _, _ := table.Choose(&Facts{Protocol: c.protocol, Listener: c.listener, Source: c.from}, 0)
 		name := ""
 		if choice.Block != nil {
 			name = choice.Block.Name
 		}
 		if name != c.block || choice.Server != c.server {
-			t.Errorf("%+v: block %q server %q, want %q %q", c.facts, name, choice.Server, c.block, c.server)
+			t.Errorf("%s on %s from %v: block %q server %q, want %q %q", c.protocol, c.listener, c.from, name, choice.Server, c.block, c.server)
 		}
 	}
 }
@@ -46,7 +50,7 @@ func TestFirstBlockInFileOrderThatFitsTakesTheConnection(t *testing.T) {
 func TestAnyTakesEveryProtocolBeforeTheServers(t *testing.T) {
 	table := &Table{GRPC: true, Relays: []Block{{Name: "all", Match: Match{Protocol: AnyProtocol}}}}
 	for _, p := range []string{"zmtp", "http1", "http2", "tls", "ssh"} {
-		if c := table.Choose(Facts{Protocol: p}); c.Block == nil {
+		if c, _, _ := table.Choose(&Facts{Protocol: p}, 0); c.Block == nil {
 			t.Errorf("%s was not taken", p)
 		}
 	}
@@ -59,7 +63,7 @@ func TestRaisingPercentMovesNobodyBackAndKeepsItsPromise(t *testing.T) {
 		m := Match{Percent: percent(p)}
 		for i := range sources {
 			a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-			if m.Test(Facts{Source: a}) == Fits {
+			if m.Test(&Facts{Source: a}) == Fits {
 				set[a] = true
 			}
 		}
@@ -88,30 +92,61 @@ func TestExplainNamesEachBlockThatDidNotFit(t *testing.T) {
 		{Name: "canary", Match: Match{Percent: percent(0)}},
 		{Name: "rest"},
 	}}
-	choice, passed := table.Explain(Facts{Protocol: "zmtp", Listener: "public", Source: source("192.0.2.1")})
+	choice, considered := table.Explain(&Facts{Protocol: "zmtp", Listener: "public", Source: source("192.0.2.1")})
 	if choice.Block == nil || choice.Block.Name != "rest" {
 		t.Fatalf("chosen: %+v", choice)
 	}
-	want := []Passed{
-		{"ssh", "it takes protocol ssh"},
-		{"door2", "it takes listener second, third"},
-		{"near", "the client's address is in none of its networks"},
-		{"canary", "the client is outside its 0 percent of sources"},
+	want := []Considered{
+		{"ssh", OtherProtocol, "it takes protocol ssh"},
+		{"door2", OtherListener, "it takes listener second, third"},
+		{"near", OtherSource, "the client's address is in none of its networks"},
+		{"canary", OutsidePercent, "the client is outside its 0 percent of sources"},
 	}
-	if len(passed) != len(want) {
-		t.Fatalf("passed: %+v", passed)
-	}
-	for i := range want {
-		if passed[i] != want[i] {
-			t.Errorf("passed %d: %+v, want %+v", i, passed[i], want[i])
-		}
+	if !slices.Equal(considered, want) {
+		t.Errorf("considered:\n%+v\nwant:\n%+v", considered, want)
 	}
 }
 
 func TestChoosingAllocatesNothing(t *testing.T) {
 	table := &Table{Relays: []Block{{Match: Match{Protocol: "ssh"}}, {Match: Match{Percent: percent(0)}}, {Match: Match{Protocol: "zmtp"}}}}
-	f := Facts{Protocol: "zmtp", Source: source("192.0.2.1")}
-	if n := testing.AllocsPerRun(100, func() { table.Choose(f) }); n > 0 {
+	f := &Facts{Protocol: "zmtp", Source: source("192.0.2.1")}
+	if n := testing.AllocsPerRun(100, func() { table.Choose(f, 0) }); n > 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestLadderIsClimbedOnlyAsFarAsABlockNeeds(t *testing.T) {
+	table := &Table{Relays: []Block{
+		{Name: "far", Match: Match{Protocol: "zmtp", Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Mechanisms: []zmtp.Mechanism{"CURVE"}}},
+		{Name: "vault", Match: Match{Protocol: "zmtp", Mechanisms: []zmtp.Mechanism{"CURVE", "PLAIN"}}},
+		{Name: "push", Match: Match{Protocol: "zmtp", SocketTypes: []zmtp.SocketType{"PUSH"}}},
+		{Name: "legacy", Match: Match{Protocol: "zmtp", Identity: "legacy-"}},
+	}}
+	f := Facts{Protocol: "zmtp", Source: source("192.0.2.1")}
+	for _, c := range []struct {
+		name  string
+		learn func()
+		block string
+		more  Fit
+		next  int
+	}{
+		{"nothing known", func() {}, "", NeedsGreeting, 1},
+		{"CURVE", func() { f.Level, f.Mechanism = Greeted, "CURVE" }, "vault", Fits, 1},
+		{"an unknown mechanism", func() { f.Mechanism = "GSSAPI" }, "", Fits, 4},
+		{"ZMTP 2", func() { f.Mechanism = "" }, "", Fits, 4},
+		{"NULL", func() { f.Mechanism = "NULL" }, "", NeedsIntroduction, 2},
+		{"NULL PUSH", func() { f.Level, f.SocketType = Introduced, "PUSH" }, "push", Fits, 2},
+		{"NULL REQ", func() { f.SocketType = "REQ" }, "", Fits, 4},
+		{"NULL REQ with an identity", func() { f.Identity = "legacy-7" }, "legacy", Fits, 3},
+	} {
+		c.learn()
+		choice, more, next := table.Choose(&f, 0)
+		name := ""
+		if choice.Block != nil {
+			name = choice.Block.Name
+		}
+		if name != c.block || more != c.more || next != c.next {
+			t.Errorf("%s: block %q, more %d, next %d; want %q, %d, %d", c.name, name, more, next, c.block, c.more, c.next)
+		}
 	}
 }

@@ -1,0 +1,150 @@
+package gateway
+
+import (
+	"fmt"
+	"hash/fnv"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"gateway/internal/zmtp"
+)
+
+// Level is how far a ZMTP connection has been answered, and so how much of it can be seen.
+type Level int8
+
+// The levels of the ladder.
+const (
+	Sniffed    Level = iota // nothing was written: protocol, listener and source are known
+	Greeted                 // signature and major version were written: the client's greeting is known
+	Introduced              // the whole greeting was written: a NULL client's READY is known
+)
+
+// Facts are what is known of a connection when a block is chosen for it.
+type Facts struct {
+	Protocol string     // as sniff names it: zmtp, http2, http1, tls, ssh
+	Listener string     // the listener's name
+	Source   netip.Addr // the client's address; invalid over a unix socket
+
+	Level      Level           // of ZMTP; what follows is known from the level in brackets on
+	Mechanism  zmtp.Mechanism  // [Greeted] empty for a ZMTP 2 client, which has none
+	SocketType zmtp.SocketType // [Introduced] NULL clients alone
+	Identity   string          // [Introduced] NULL clients alone; the routing id
+}
+
+// AnyProtocol in Match.Protocol fits every protocol that was detected.
+const AnyProtocol = "any"
+
+// Match tells which connections a block takes. The zero value of each field fits all.
+type Match struct {
+	Protocol  string         // a protocol's name, or AnyProtocol
+	Listeners []string       // names of listeners
+	Sources   []netip.Prefix // the client's networks
+	Percent   *float64       // share of sources, 0 to 100, sticky: the same source always falls on the same side
+
+	Mechanisms  []zmtp.Mechanism  // of ZMTP 3 clients
+	SocketTypes []zmtp.SocketType // of NULL clients
+	Identity    string            // of NULL clients: how the routing id begins
+}
+
+// Fit is how a connection fits a Match, with what is known of it so far.
+type Fit int8
+
+// How a connection fits. The misfits stand in the order in which they are looked at.
+const (
+	Fits Fit = iota
+	NeedsGreeting
+	NeedsIntroduction
+	OtherProtocol
+	OtherListener
+	OtherSource
+	OutsidePercent
+	OtherMechanism
+	NotNull
+	OtherSocketType
+	OtherIdentity
+)
+
+// Test compares f with every part of m. It answers NeedsGreeting or NeedsIntroduction only if all that is known fits and
+// the answer depends on what shows there.
+func (m *Match) Test(f *Facts) Fit {
+	switch {
+	case m.Protocol != "" && m.Protocol != AnyProtocol && m.Protocol != f.Protocol:
+		return OtherProtocol
+	case len(m.Listeners) > 0 && !slices.Contains(m.Listeners, f.Listener):
+		return OtherListener
+	case len(m.Sources) > 0 && !slices.ContainsFunc(m.Sources, func(p netip.Prefix) bool { return p.Contains(f.Source) }):
+		return OtherSource
+	case m.Percent != nil && sourceShare(f.Source) >= *m.Percent*sharesPerPercent:
+		return OutsidePercent
+	}
+	introduced := len(m.SocketTypes) > 0 || m.Identity != ""
+	switch {
+	case !introduced && len(m.Mechanisms) == 0:
+		return Fits
+	case f.Level < Greeted:
+		return NeedsGreeting
+	case len(m.Mechanisms) > 0 && !slices.Contains(m.Mechanisms, f.Mechanism):
+		return OtherMechanism
+	case !introduced:
+		return Fits
+	case f.Mechanism != zmtp.MechanismNull:
+		return NotNull
+	case f.Level < Introduced:
+		return NeedsIntroduction
+	case len(m.SocketTypes) > 0 && !slices.Contains(m.SocketTypes, f.SocketType):
+		return OtherSocketType
+	case !strings.HasPrefix(f.Identity, m.Identity):
+		return OtherIdentity
+	}
+	return Fits
+}
+
+// Explain says in a few words what m takes, where a connection fits as fit says.
+func (m *Match) Explain(fit Fit) string {
+	switch fit {
+	case NeedsGreeting:
+		return "it depends on the client's mechanism, which shows in its greeting, once it was answered"
+	case NeedsIntroduction:
+		return "it depends on the client's socket type or identity, which show in its READY, once it was answered"
+	case OtherProtocol:
+		return fmt.Sprintf("it takes protocol %s", m.Protocol)
+	case OtherListener:
+		return fmt.Sprintf("it takes listener %s", strings.Join(m.Listeners, ", "))
+	case OtherSource:
+		return "the client's address is in none of its networks"
+	case OutsidePercent:
+		return fmt.Sprintf("the client is outside its %g percent of sources", *m.Percent)
+	case OtherMechanism:
+		return fmt.Sprintf("it takes mechanism %s", joined(m.Mechanisms))
+	case NotNull:
+		return "it asks for what only a NULL client shows: socket type or identity"
+	case OtherSocketType:
+		return fmt.Sprintf("it takes socket type %s", joined(m.SocketTypes))
+	case OtherIdentity:
+		return fmt.Sprintf("it takes identities that begin with %q", m.Identity)
+	}
+	return "it fits"
+}
+
+func joined[S ~string](words []S) string {
+	texts := make([]string, len(words))
+	for i, w := range words {
+		texts[i] = string(w)
+	}
+	return strings.Join(texts, ", ")
+}
+
+// sharesPerPercent is how finely a percentage divides the sources.
+const sharesPerPercent = 100
+
+// sourceShare puts a source into one of 100*sharesPerPercent shares. It is the same in every process, so that several
+// gateways agree, and raising a percentage moves no source back.
+func sourceShare(a netip.Addr) float64 {
+	h := fnv.New64a()
+	b := a.As16()
+	h.Write(b[:])
+	x := h.Sum64()
+	x ^= x >> 32 // FNV's low bits alone follow the last byte too closely
+	return float64(x % (100 * sharesPerPercent))
+}
