@@ -55,8 +55,10 @@ func (g Goal) value(b Board) (float64, bool) {
 			top = st.Median
 		}
 	}
-	ratio := (ours.Median - offset) / (top - offset)
-	return ratio, !math.IsNaN(ratio)
+	if !(top > offset) { // also when there is none
+		return 0, false
+	}
+	return (ours.Median - offset) / (top - offset), true
 }
 
 // met tells whether a value reaches what is wanted.

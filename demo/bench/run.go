@@ -21,7 +21,7 @@ import (
 const (
 	filesWanted   = 1 << 16           // descriptors that each program may open, if the machine allows it
 	filesNeeded   = 2*idleConns + 200 // or the idle work cannot be done
-	sampleTimeout = 45 * time.Second
+	sampleTimeout = 30 * time.Second
 	front         = "127.0.0.1:7001"
 	back          = "127.0.0.1:7002"
 )

@@ -129,11 +129,11 @@ func number(x float64) string {
 func digits(x float64) string {
 	decimals := 2
 	switch a := math.Abs(x); {
-	case a >= 99.95:
+	case a >= 99.95 || a == 0:
 		decimals = 0
 	case a >= 9.995:
 		decimals = 1
-	case a < 0.0995 && a > 0:
+	case a < 0.0995:
 		decimals = 4
 	case a < 0.9995:
 		decimals = 3

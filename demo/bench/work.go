@@ -111,43 +111,43 @@ var Works = []*Work{
 	{
 		Name: "bulk-1", Title: "Bulk, 1 connection",
 		About: "One connection carries all the bytes one way. The far end counts them and checks a pattern.",
-		Conns: each(1), Amount: [3]uint64{3 * gib, gib, 64 << 20}, Backend: sink, Client: load("bulk"),
+		Conns: each(1), Amount: [3]uint64{2 * gib, gib / 2, 64 << 20}, Backend: sink, Client: load("bulk"),
 		Figures: []Figure{bulkCPU, bulkRate},
 	},
 	{
 		Name: "bulk-8", Title: "Bulk, 8 connections",
 		About: "The same bytes spread over eight connections.",
-		Conns: each(8), Amount: [3]uint64{3 * gib, gib, 64 << 20}, Backend: sink, Client: load("bulk"),
+		Conns: each(8), Amount: [3]uint64{2 * gib, gib / 2, 64 << 20}, Backend: sink, Client: load("bulk"),
 		Figures: []Figure{bulkCPU, bulkRate},
 	},
 	{
 		Name: "ping-1", Title: "Ping-pong, 1 connection",
 		About: "64-byte messages, echoed, one in flight. Wake-ups across cores are most of it.",
-		Conns: each(1), Amount: [3]uint64{1000, 500, 100}, Backend: echo, Client: load("pingpong"),
+		Conns: each(1), Amount: [3]uint64{1000, 400, 100}, Backend: echo, Client: load("pingpong"),
 		Figures: []Figure{p50, p99, messageCPU},
 	},
 	{
 		Name: "ping-1-core", Title: "Ping-pong, 1 connection, all on one core",
 		About: "The same with client, proxy and backend on one core: the length of the path without the wake-ups.",
-		Conns: each(1), Amount: [3]uint64{1000, 500, 100}, OneCore: true, Backend: echo, Client: load("pingpong"),
+		Conns: each(1), Amount: [3]uint64{1000, 400, 100}, OneCore: true, Backend: echo, Client: load("pingpong"),
 		Figures: []Figure{p50, p99, messageCPU},
 	},
 	{
 		Name: "ping-64", Title: "Ping-pong, 64 connections",
 		About: "64-byte messages, echoed, one in flight on each of 64 connections.",
-		Conns: each(64), Amount: [3]uint64{1500, 700, 100}, Backend: echo, Client: load("pingpong"),
+		Conns: each(64), Amount: [3]uint64{1500, 500, 100}, Backend: echo, Client: load("pingpong"),
 		Figures: []Figure{messageRate, messageCPU, p50, p99},
 	},
 	{
 		Name: "unix-64", Title: "Ping-pong, 64 connections, unix-socket target",
 		About: "The same, the backend listening on a unix socket. nginx stands here a second time with a TCP target; the client is on TCP always, except where it is direct.",
-		Conns: each(64), Amount: [3]uint64{1500, 700, 100}, Unix: true, Backend: echo, Client: load("pingpong"),
+		Conns: each(64), Amount: [3]uint64{1500, 500, 100}, Unix: true, Backend: echo, Client: load("pingpong"),
 		Figures: []Figure{messageRate, messageCPU, p50, p99},
 	},
 	{
 		Name: "connect", Title: "New connections",
 		About: "Connect, send a ZMTP greeting, get it back, half-close, see the end: 64 at a time.",
-		Conns: each(64), Amount: [3]uint64{20_000, 8_000, 500}, Backend: echo, Client: load("connect"),
+		Conns: each(64), Amount: [3]uint64{20_000, 5_000, 500}, Backend: echo, Client: load("connect"),
 		Figures: []Figure{
 			{Name: "rate", Title: "connections/s", Higher: true, Compared: true, From: perSecond("operations")},
 			{Name: "cpu", Title: "CPU s per 10 k", OfProxy: true, Compared: true, From: cpuPer(per10k, "operations")},
@@ -166,7 +166,7 @@ var Works = []*Work{
 	{
 		Name: "slow", Title: "Slow connections",
 		About: "5 000 connections with one 100-byte message a second each, echoed.",
-		Conns: [3]int{slowConns, slowConns, 200}, Amount: [3]uint64{3000, 1000, 1000}, Backend: echo, Client: load("slow"),
+		Conns: [3]int{slowConns, slowConns, 200}, Amount: [3]uint64{3000, 1000, 500}, Backend: echo, Client: load("slow"),
 		Figures: []Figure{
 			{Name: "cpu", Title: "CPU ms a second", OfProxy: true, Compared: true, From: func(v Values) float64 { return v["cpu_s"] / v["seconds"] * 1000 }},
 			p50, p99,
@@ -185,6 +185,6 @@ func zmqWork(kind, mechanism, title, about string, figures []Figure) *Work {
 	}
 	return &Work{
 		Name: name, Title: title, About: about,
-		Conns: each(1), Amount: [3]uint64{1000, 500, 100}, Client: zmq(kind, mechanism), Figures: figures,
+		Conns: each(1), Amount: [3]uint64{1000, 300, 100}, Client: zmq(kind, mechanism), Figures: figures,
 	}
 }
