@@ -14,6 +14,10 @@ listen "127.0.0.1:5557" { # several are possible; every block serves every liste
   name = "inside"
 }
 
+limits {
+  held = 500 # ZeroMQ clients that no block takes: kept silent, since libzmq comes back ten times a second when closed
+}
+
 # ---- where calls can go -----------------------------------------------------------------------------------
 
 backend "greeter" {
@@ -35,6 +39,10 @@ relay "telemetry" { # the gateway dials one connection per client
     listen   = ["public"]
     source   = ["10.0.0.0/8", "fd00::/8"]
     percent  = 90 # of sources, sticky, counted alike in every block; the rest falls through
+    # What a ZMTP client shows once its greeting is answered. The gateway answers only as far as a block needs.
+    mechanism   = ["NULL"]         # NULL, PLAIN, CURVE: seen without holding any key
+    socket_type = ["PUSH", "PAIR"] # NULL clients alone show it
+    identity    = "legacy-"        # how the routing id begins; NULL clients alone show it
   }
   dial            = ["tcp://127.0.0.1:3333", "unix:///run/pull.sock", "ipc:///run/pull-too.sock"]
   balance         = "least_connections" # round_robin, least_connections

@@ -14,11 +14,15 @@ import (
 
 	"gateway/internal/config"
 	"gateway/internal/gateway"
+	"gateway/internal/zmtp"
 	"gateway/sniff"
 )
 
-// explainBytesMax is how much of the input is read: more than any probe looks at.
-const explainBytesMax = 64
+// explainBytesMax is how much of the input is read: a ZMTP greeting and a long READY fit.
+const explainBytesMax = 4 << 10
+
+// explainShownMax is how much of it is printed: what the probes see.
+const explainShownMax = 24
 
 // explain says which protocol some bytes are, which block takes a connection that begins so, and why.
 func explain(args []string, stdout, stderr io.Writer) int {
@@ -65,7 +69,11 @@ func explain(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "gateway explain: %v\n", err)
 		return exitUsage
 	}
-	explainBlock(stdout, cfg, gateway.Facts{Protocol: protocol, Listener: name, Source: source})
+	facts := gateway.Facts{Protocol: protocol, Listener: name, Source: source}
+	if protocol == sniff.ZMTP.Name {
+		explainZMTP(stdout, prefix, &facts)
+	}
+	explainBlock(stdout, cfg, &facts)
 	return exitOK
 }
 
@@ -91,7 +99,8 @@ func explainInput(arg string, stdin io.Reader) ([]byte, error) {
 
 // explainProtocol prints what each probe says, and returns the protocol, "" when none is recognised.
 func explainProtocol(w io.Writer, prefix []byte) (protocol string) {
-	fmt.Fprintf(w, "%d bytes: % x  %q\n\n", len(prefix), prefix, printable(prefix))
+	shown := prefix[:min(len(prefix), explainShownMax)]
+	fmt.Fprintf(w, "%d bytes: % x  %q\n\n", len(prefix), shown, printable(shown))
 	for _, f := range sniff.Explain(sniff.All, prefix) {
 		fmt.Fprintf(w, "  %-6s %s\n", f.Protocol, f.Verdict)
 	}
@@ -105,6 +114,25 @@ func explainProtocol(w io.Writer, prefix []byte) (protocol string) {
 		fmt.Fprint(w, "\nNo protocol begins like this: the connection is closed and counted as unmatched.\n")
 	}
 	return protocol
+}
+
+// explainZMTP adds to f what the bytes after the signature show, as the gateway would see them step by step.
+func explainZMTP(w io.Writer, b []byte, f *gateway.Facts) {
+	greeting, err := zmtp.ParseGreeting(b)
+	if err != nil {
+		return // it ends before that, or it is ZMTP 2
+	}
+	f.Level, f.Mechanism = gateway.Greeted, greeting.Mechanism
+	fmt.Fprintf(w, "It greets as ZMTP %d.%d, mechanism %s.\n", greeting.Major, greeting.Minor, greeting.Mechanism)
+	if greeting.Mechanism != zmtp.MechanismNull {
+		return
+	}
+	frame := b[zmtp.GreetingBytes:]
+	header, size, err := zmtp.ParseFrameHeader(frame)
+	if err != nil || size == 0 || header.Size > uint64(len(frame)-size) || f.Introduce(frame[size:size+int(header.Size)]) != nil {
+		return
+	}
+	fmt.Fprintf(w, "It is a %s with identity %q.\n", f.SocketType, f.Identity)
 }
 
 func printable(b []byte) []byte {
@@ -132,11 +160,15 @@ func listenerNamed(cfg *config.Config, name string) (string, error) {
 }
 
 // explainBlock prints which block takes the connection and why those before it do not.
-func explainBlock(w io.Writer, cfg *config.Config, f gateway.Facts) {
-	choice, passed := tableOf(cfg, nil).Explain(f)
+func explainBlock(w io.Writer, cfg *config.Config, f *gateway.Facts) {
+	choice, considered := tableOf(cfg, nil).Explain(f)
 	fmt.Fprintf(w, "\nFrom %s on listener %s:\n", f.Source, f.Listener)
-	for _, p := range passed {
-		fmt.Fprintf(w, "  relay %q does not take it: %s\n", p.Block, p.Why)
+	for _, c := range considered {
+		verb := "does not take it"
+		if c.Fit == gateway.NeedsGreeting || c.Fit == gateway.NeedsIntroduction {
+			verb = "may take it"
+		}
+		fmt.Fprintf(w, "  relay %q %s: %s\n", c.Block, verb, c.Why)
 	}
 	switch {
 	case choice.Block != nil:
@@ -152,6 +184,8 @@ func explainBlock(w io.Writer, cfg *config.Config, f gateway.Facts) {
 		}
 	case choice.Server == gateway.ServerHTTP:
 		fmt.Fprint(w, "  no block serves HTTP/1.1: it is answered with 404\n")
+	case f.Protocol == sniff.ZMTP.Name:
+		fmt.Fprint(w, "  no other block takes it: it is held silent, within limits { held }, and counted\n")
 	default:
 		fmt.Fprintf(w, "  no block takes %s: the connection is closed and counted\n", f.Protocol)
 	}

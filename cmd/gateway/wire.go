@@ -24,6 +24,7 @@ import (
 	"gateway/internal/config"
 	"gateway/internal/gateway"
 	"gateway/internal/metrics"
+	"gateway/internal/zmtp"
 	"gateway/sniff"
 )
 
@@ -82,7 +83,7 @@ func (i *instance) build() error {
 		}
 		i.relays[r.Name] = b
 	}
-	o := gateway.Options{Log: i.log, Metrics: i.metrics}
+	o := gateway.Options{Log: i.log, Metrics: i.metrics, HeldMax: i.config.Limits.Held}
 	if len(i.config.Routes) > 0 {
 		proxy, err := grpcproxy.New(grpcOptions(i.config, i.log))
 		if err != nil {
@@ -210,7 +211,13 @@ func tableOf(cfg *config.Config, backends map[string]*dial.Backend) *gateway.Tab
 }
 
 func matchOf(m config.Match) gateway.Match {
-	out := gateway.Match{Protocol: string(m.Protocol), Listeners: m.Listen, Sources: m.Source}
+	out := gateway.Match{Protocol: string(m.Protocol), Listeners: m.Listen, Sources: m.Source, Identity: m.Identity}
+	for _, name := range m.Mechanism {
+		out.Mechanisms = append(out.Mechanisms, zmtp.Mechanism(name))
+	}
+	for _, name := range m.SocketType {
+		out.SocketTypes = append(out.SocketTypes, zmtp.SocketType(name))
+	}
 	if m.Percent < 100 {
 		out.Percent = &m.Percent
 	}

@@ -31,7 +31,7 @@ var listenRule = addressRule{toListen: true}
 // problem tells what is wrong with an address, or returns "".
 func (rule addressRule) problem(addr string) string {
 	if scheme, rest, found := strings.Cut(addr, "://"); found {
-		return fmt.Sprintf("Nothing like %s:// stands in front here. Did you mean %q?", scheme, rule.scheme+rest)
+		return fmt.Sprintf("An address stands here without %s:// in front. Did you mean %q?", scheme, rule.scheme+rest)
 	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -1,13 +1,6 @@
 package config
 
-import (
-	"log/slog"
-	"strings"
-	"time"
-)
-
-// drainTimeoutDefault is long enough for calls and short enough for a supervisor that kills after 90 s (systemd).
-const drainTimeoutDefault = 30 * time.Second
+import "strings"
 
 // admin reads the admin block; without one there is no admin port.
 func (r *reader) admin(b *adminSchema) *Admin {
@@ -38,18 +31,3 @@ func (r *reader) admin(b *adminSchema) *Admin {
 	}
 	return a
 }
-
-// log reads the log block.
-func (r *reader) log(b *logSchema) Log {
-	if b == nil {
-		return Log{Format: LogText}
-	}
-	levels := map[logLevel]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
-	return Log{
-		Format: oneOf(r, b.Format, LogText, LogText, LogJSON),
-		Level:  levels[oneOf[logLevel](r, b.Level, "info", "debug", "info", "warn", "error")],
-	}
-}
-
-// logLevel is a word of log { level }.
-type logLevel string

@@ -15,7 +15,8 @@ type Config struct {
 	Backends  []Backend
 	Relays    []Relay // in file order: the first that fits takes the connection
 	Routes    []Route // the grpc blocks in file order; no two have the same pattern
-	Admin     *Admin  // nil: no admin port
+	Limits    Limits
+	Admin     *Admin // nil: no admin port
 	Log       Log
 
 	// DrainTimeout is how long connections may go on after a stop or after their block was removed; 30s when left
@@ -63,6 +64,13 @@ type Match struct {
 	// source address alone, with the same hash for every block: the sources in one block's 10 percent are among
 	// those in another's 50. Raising it takes sources away from nobody but the blocks below.
 	Percent float64
+
+	Introduction // what a ZMTP client must show
+}
+
+// Limits are bounds that hold for the whole gateway.
+type Limits struct {
+	Held int // ZMTP clients that no block takes, held silent; 0: left out
 }
 
 // Route is a grpc block: where the calls that fit its pattern go.

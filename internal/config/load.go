@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
@@ -15,8 +16,12 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 )
 
-// fileBytesMax bounds a configuration file.
-const fileBytesMax = 256 << 10
+const (
+	fileBytesMax = 256 << 10 // of a configuration file
+
+	// drainTimeoutDefault is long enough for calls, and shorter than a supervisor waits (systemd: 90 s).
+	drainTimeoutDefault = 30 * time.Second
+)
 
 // Load reads and checks the configuration at path. The Config is nil if the diagnostics have errors.
 func Load(path string) (*Config, Diagnostics) {
@@ -39,7 +44,7 @@ func Parse(filename string, src []byte) (*Config, Diagnostics) {
 		"file": fileFunction(filepath.Dir(filename)),
 	}}}
 	if len(body.Attributes) == 0 && len(body.Blocks) == 0 {
-		r.errorAt(body.EndRange, "Nothing is configured here", "%s has no block. The least that works is a listen block and a relay or grpc block; `gateway demo` needs no file.", filename)
+		r.errorAt(body.EndRange, "Nothing is configured here", "%s is empty. The least that works is a listen block and a relay; `gateway demo` needs no file.", filename)
 		diags.add(r.diags)
 		return nil, diags
 	}
@@ -116,6 +121,17 @@ func withoutEchoes(problems hcl.Diagnostics) hcl.Diagnostics {
 	return kept
 }
 
+const heldMax = 1 << 20
+
+// limits reads the limits block; nil is the block left out.
+func (r *reader) limits(b *limitsSchema) Limits {
+	if b == nil {
+		return Limits{}
+	}
+	held, _ := r.count(b.Held, 1, heldMax)
+	return Limits{Held: held}
+}
+
 // config turns the decoded file into plain values and checks it as a whole. end is the place for what is missing.
 func (r *reader) config(file *fileSchema, end hcl.Range) *Config {
 	listeners := r.listeners(file.Listen, end)
@@ -124,6 +140,7 @@ func (r *reader) config(file *fileSchema, end hcl.Range) *Config {
 		Backends:     r.backends(file.Backend),
 		Relays:       r.relays(file.Relay, listeners),
 		Routes:       r.routes(file.GRPC, file.Backend),
+		Limits:       r.limits(file.Limits),
 		Admin:        r.admin(file.Admin),
 		Log:          r.log(file.Log),
 		DrainTimeout: r.duration(file.DrainTimeout, drainTimeoutDefault),

@@ -69,6 +69,9 @@ func TestEveryWordArrivesWithItsValue(t *testing.T) {
 				Match: Match{
 					Protocol: ZMTP, Listen: []string{"public"}, Percent: 90,
 					Source: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
+					Introduction: Introduction{
+						Mechanism: []string{"NULL"}, SocketType: []string{"PUSH", "PAIR"}, Identity: "legacy-",
+					},
 				},
 				Dial: []Target{
 					{Text: "tcp://127.0.0.1:3333", Network: "tcp", Address: "127.0.0.1:3333"},
@@ -94,6 +97,7 @@ func TestEveryWordArrivesWithItsValue(t *testing.T) {
 			{Pattern: "/demo.v1.Greeter/*", To: []To{{Backend: "greeter", Weight: 1}}},
 			{Pattern: "*", To: []To{{Backend: "greeter_next", Weight: 1}}},
 		},
+		Limits:       Limits{Held: 500},
 		Admin:        &Admin{Network: "tcp", Addr: "127.0.0.1:9901"},
 		Log:          Log{Format: LogText, Level: slog.LevelInfo},
 		DrainTimeout: 30 * time.Second,

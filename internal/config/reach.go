@@ -72,6 +72,9 @@ func (cfg *Config) takesAll(earlier, later Match) bool {
 	if later.Percent == 0 || earlier.Percent < later.Percent { // a block at 0 is switched off on purpose
 		return false
 	}
+	if !earlier.covers(later.Introduction) {
+		return false
+	}
 	taken := cfg.listens(earlier)
 	for _, name := range cfg.listens(later) {
 		if !slices.Contains(taken, name) {

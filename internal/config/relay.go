@@ -49,11 +49,13 @@ func (r *reader) match(b *matchSchema, listeners []Listener) Match {
 	if b == nil {
 		return Match{Protocol: ZMTP, Percent: percentAll}
 	}
+	protocol := oneOf(r, b.Protocol, ZMTP, ZMTP, HTTP1, HTTP2, TLS, SSH, AnyProtocol)
 	return Match{
-		Protocol: oneOf(r, b.Protocol, ZMTP, ZMTP, HTTP1, HTTP2, TLS, SSH, AnyProtocol),
-		Listen:   r.listenNames(b.Listen, listeners),
-		Source:   r.prefixes(b.Source),
-		Percent:  r.percent(b.Percent),
+		Protocol:     protocol,
+		Listen:       r.listenNames(b.Listen, listeners),
+		Source:       r.prefixes(b.Source),
+		Percent:      r.percent(b.Percent),
+		Introduction: r.introduction(b, protocol),
 	}
 }
 

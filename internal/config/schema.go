@@ -10,6 +10,7 @@ type fileSchema struct {
 	Backend      []backendSchema `hcl:"backend,block"`
 	Relay        []relaySchema   `hcl:"relay,block"`
 	GRPC         []grpcSchema    `hcl:"grpc,block"`
+	Limits       *limitsSchema   `hcl:"limits,block"`
 	Admin        *adminSchema    `hcl:"admin,block"`
 	Log          *logSchema      `hcl:"log,block"`
 	DrainTimeout *hcl.Attribute  `hcl:"drain_timeout,optional"`
@@ -45,10 +46,17 @@ type relaySchema struct {
 }
 
 type matchSchema struct {
-	Protocol *hcl.Attribute `hcl:"protocol,optional"`
-	Listen   *hcl.Attribute `hcl:"listen,optional"`
-	Source   *hcl.Attribute `hcl:"source,optional"`
-	Percent  *hcl.Attribute `hcl:"percent,optional"`
+	Protocol   *hcl.Attribute `hcl:"protocol,optional"`
+	Listen     *hcl.Attribute `hcl:"listen,optional"`
+	Source     *hcl.Attribute `hcl:"source,optional"`
+	Percent    *hcl.Attribute `hcl:"percent,optional"`
+	Mechanism  *hcl.Attribute `hcl:"mechanism,optional"`
+	SocketType *hcl.Attribute `hcl:"socket_type,optional"`
+	Identity   *hcl.Attribute `hcl:"identity,optional"`
+}
+
+type limitsSchema struct {
+	Held *hcl.Attribute `hcl:"held,optional"`
 }
 
 type grpcSchema struct {

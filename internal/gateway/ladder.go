@@ -68,6 +68,11 @@ func learnIntroduction(ctx context.Context, ladder *zmtp.Ladder, f *Facts) error
 	if err != nil {
 		return err
 	}
+	return f.Introduce(body)
+}
+
+// Introduce learns from the first command of a NULL client, its READY (RFC 37), and raises the level to Introduced.
+func (f *Facts) Introduce(body []byte) error {
 	name, data, err := zmtp.ParseCommand(body)
 	if err != nil {
 		return err
