@@ -35,7 +35,7 @@ func TestPlotIsXMLWithEveryBar(t *testing.T) {
 			shown.Write(data)
 		}
 	}
-	for _, want := range []string{`<A> & "B"`, "gateway", "a < b", "lost or failed", "floor"} {
+	for _, want := range []string{`<A> & "B"`, "gateway", "a < b", "✗ lost", "floor"} {
 		if !strings.Contains(shown.String(), want) {
 			t.Errorf("the plot does not show %q", want)
 		}

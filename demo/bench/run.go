@@ -115,12 +115,7 @@ func (h *harness) sample(ctx context.Context, size Size, w *Work, p *Peer, confi
 	if err != nil {
 		return sample, err
 	}
-	busy, err := busySeconds()
-	if err != nil {
-		return sample, err
-	}
-	started := time.Now()
-	out, own, err := play(ctx, script)
+	out, err := play(ctx, script)
 	if err != nil {
 		if ctx.Err() != nil {
 			return sample, ctx.Err()
@@ -128,9 +123,6 @@ func (h *harness) sample(ctx context.Context, size Size, w *Work, p *Peer, confi
 		out.Trouble = err.Error()
 	}
 	sample.Values, sample.Trouble = out.Values, strings.ReplaceAll(out.Trouble, dir+"/", "")
-	if now, err := busySeconds(); err == nil && sample.Values != nil {
-		sample.Values["others_cores"] = max(0, now-busy-own.Seconds()) / time.Since(started).Seconds()
-	}
 	return sample, nil
 }
 
@@ -170,13 +162,13 @@ func (h *harness) script(dir string, size Size, w *Work, p *Peer, configs map[st
 	return script, nil
 }
 
-// play starts a stage, waits for its answer and returns it with the CPU time that the stage and all in it have used.
-func play(ctx context.Context, script *Script) (Outcome, time.Duration, error) {
+// play starts a stage and waits for its answer.
+func play(ctx context.Context, script *Script) (Outcome, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, sampleTimeout, fmt.Errorf("not done after %v", sampleTimeout))
 	defer cancel()
 	input, err := json.Marshal(script)
 	if err != nil {
-		return Outcome{}, 0, err
+		return Outcome{}, err
 	}
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", stageArgument)
 	var output, complaints bytes.Buffer
@@ -186,19 +178,14 @@ func play(ctx context.Context, script *Script) (Outcome, time.Duration, error) {
 		Pdeathsig:  syscall.SIGKILL,
 		Setpgid:    true, // Ctrl-C is for the harness, which ends the stage
 	}
-	err = cmd.Run()
-	var own time.Duration
-	if cmd.ProcessState != nil {
-		own = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	}
-	if err != nil {
-		return Outcome{}, own, errors.Join(fmt.Errorf("the stage: %w: %s", err, quote(complaints.Bytes())), context.Cause(ctx))
+	if err := cmd.Run(); err != nil {
+		return Outcome{}, errors.Join(fmt.Errorf("the stage: %w: %s", err, quote(complaints.Bytes())), context.Cause(ctx))
 	}
 	var out Outcome
 	if err := json.Unmarshal(output.Bytes(), &out); err != nil {
-		return Outcome{}, own, fmt.Errorf("the stage's answer: %w", err)
+		return Outcome{}, fmt.Errorf("the stage's answer: %w", err)
 	}
-	return out, own, nil
+	return out, nil
 }
 
 // print shows a sample as one line.

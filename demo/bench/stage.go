@@ -63,7 +63,10 @@ func runStage() int {
 	err := json.NewDecoder(os.Stdin).Decode(&script)
 	var out Outcome
 	if err == nil {
-		out.Values, err = script.play()
+		busy, started := busySeconds(), time.Now()
+		if out.Values, err = script.play(); err == nil {
+			out.Values["others_cores"] = max(0, busySeconds()-busy-stageSeconds()) / time.Since(started).Seconds()
+		}
 	}
 	if err != nil {
 		out.Trouble = err.Error()

@@ -90,7 +90,7 @@ func (p Panel) draw(b *strings.Builder, top int) {
 		}
 		class, text := "value", number(bar.Stat.Median)
 		if bar.Bad {
-			class, text = "value bad", text+" (lost or failed some)"
+			class, text = "value bad", text+" ✗ lost"
 		}
 		fmt.Fprintf(b, `<text class="%s" x="%.1f" y="%d">%s</text>`+"\n", class, float64(left)+x(max(bar.Stat.Max, bar.Stat.Median))+6, y+12, escape(text))
 	}
