@@ -161,14 +161,16 @@ static void bulk(struct worker *w)
 			progress = now_ns();
 		for (int i = 0; i < n; i++) {
 			struct conn *c = events[i].data.ptr;
-			if (c->fd >= 0 && (events[i].events & EPOLLOUT))
+			if (c->fd < 0 || !c->sent_at)
+				continue; // has its answer
+			if (events[i].events & EPOLLOUT)
 				bulk_write(w, c);
 			uint64_t answer[2];
 			if (c->fd < 0 || !collect(w, c, sizeof answer))
 				continue;
 			memcpy(answer, c->in, sizeof answer);
 			w->bytes += answer[0];
-			w->lost += c->bytes - answer[0] + answer[1];
+			w->lost += answer[1] + (answer[0] > c->bytes ? answer[0] - c->bytes : c->bytes - answer[0]);
 			c->sent_at = 0;
 		}
 	}
