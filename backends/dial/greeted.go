@@ -37,7 +37,8 @@ func (b *Backend) catchUp(ctx context.Context, client, target net.Conn) (rest ne
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return raw, ahead, fmt.Errorf("dial: the target did not answer the client's greeting: %w", err)
+		return raw, ahead, fmt.Errorf("dial: the target did not answer the greeting of a ZMTP 3 client "+
+			"(a ZMTP 2 target serves only blocks that ask for no mechanism, socket_type or identity): %w", err)
 	}
 	return raw, ahead, nil
 }

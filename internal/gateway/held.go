@@ -6,6 +6,10 @@ import (
 	"io"
 	"net"
 	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gateway/internal/metrics"
 )
 
 // errOverflow is why a held client was closed before it left.
@@ -20,6 +24,7 @@ type room struct {
 	max    int
 	closed bool
 	guests list.List // of *guest, the oldest first
+	count  prometheus.Gauge
 }
 
 type guest struct {
@@ -27,7 +32,13 @@ type guest struct {
 	overflow bool // closed to make place
 }
 
-func newRoom(max int) *room { return &room{max: max} }
+func newRoom(max int, m *metrics.Metrics) *room {
+	r := &room{max: max, count: prometheus.NewGauge(prometheus.GaugeOpts{})}
+	if m != nil {
+		r.count = m.Held
+	}
+	return r
+}
 
 // hold keeps c silent, and calls done when it has ended. It returns at once.
 func (r *room) hold(c net.Conn, done func(Outcome)) {
@@ -45,6 +56,7 @@ func (r *room) hold(c net.Conn, done func(Outcome)) {
 		oldest.conn.Close()
 	}
 	place := r.guests.PushBack(g)
+	r.count.Set(float64(r.guests.Len()))
 	r.mu.Unlock()
 
 	go func() {
@@ -52,6 +64,7 @@ func (r *room) hold(c net.Conn, done func(Outcome)) {
 		r.mu.Lock()
 		if !g.overflow {
 			r.guests.Remove(place)
+			r.count.Set(float64(r.guests.Len()))
 		}
 		o := Outcome{BytesIn: n, Result: "held", Err: ErrNoBlock}
 		if g.overflow {
@@ -60,13 +73,6 @@ func (r *room) hold(c net.Conn, done func(Outcome)) {
 		r.mu.Unlock()
 		done(o)
 	}()
-}
-
-// count is how many are held.
-func (r *room) count() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.guests.Len()
 }
 
 // close lets all go, and holds nobody any more.

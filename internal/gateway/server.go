@@ -70,7 +70,7 @@ type Server struct {
 func New(o Options) *Server {
 	o.GreetingTimeout = cmp.Or(o.GreetingTimeout, greetingTimeoutDefault)
 	o.HeldMax = cmp.Or(o.HeldMax, heldMaxDefault)
-	s := &Server{options: o, log: o.Log, mux: sniff.NewMux(muxAddr{}), held: newRoom(o.HeldMax)}
+	s := &Server{options: o, log: o.Log, mux: sniff.NewMux(muxAddr{}), held: newRoom(o.HeldMax, o.Metrics)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

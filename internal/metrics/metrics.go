@@ -22,6 +22,8 @@ type Metrics struct {
 	Open         *prometheus.GaugeVec     // protocol
 	Bytes        *prometheus.CounterVec   // protocol, block, direction: in (from the client), out
 
+	Held prometheus.Gauge // ZMTP clients that no block takes
+
 	// Targets that the gateway dials.
 	Dials         *prometheus.CounterVec // block, target, result
 	TargetEjected *prometheus.GaugeVec   // block, target: 1 while it is left out
@@ -47,6 +49,10 @@ func New() *Metrics {
 		Buckets: []float64{.0001, .0005, .001, .005, .025, .1, .5, 1, 5},
 	}, []string{"result"})
 	r.MustRegister(sniffSeconds)
+	held := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "gateway", Name: "held", Help: "ZMTP clients that no block takes, held silent.",
+	})
+	r.MustRegister(held)
 	return &Metrics{
 		Registry:     r,
 		Accepted:     counter("accepted_total", "Connections accepted.", "listener"),
@@ -56,6 +62,8 @@ func New() *Metrics {
 		Connections:  counter("connections_total", "Connections that ended, by protocol, block and result.", "protocol", "block", "result"),
 		Open:         gauge("connections_open", "Connections open now, by protocol.", "protocol"),
 		Bytes:        counter("bytes_total", "Bytes relayed; in: from the client, out: to the client.", "protocol", "block", "direction"),
+
+		Held: held,
 
 		Dials:         counter("dials_total", "Connection attempts to a target, by result.", "block", "target", "result"),
 		TargetEjected: gauge("target_ejected", "1 while a target is left out after failures.", "block", "target"),
