@@ -192,41 +192,47 @@ func TestManySendersShareOneConnection(t *testing.T) {
 	wg.Wait()
 }
 
-// readNothing fills the way to a peer that does not read, until TrySend finds it full.
-func readNothing(t *testing.T, c *Conn) {
-	t.Helper()
-	m := NewMessage(make([]byte, 32<<10))
-	for deadline := time.Now().Add(testWait); ; {
-		switch err := c.TrySend(m); {
-		case errors.Is(err, ErrFull):
-			// The writer may have a moment's room; full for good means that it is stuck in a write.
-			c.out.mu.Lock()
-			stuck := c.out.busy && c.out.pending != nil
-			c.out.mu.Unlock()
-			if stuck && errors.Is(c.TrySend(m), ErrFull) {
-				return
-			}
-		case err != nil:
-			t.Fatal(err)
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the buffer never filled")
+// sendUntil sends until an error comes, which it returns.
+func sendUntil(ctx context.Context, c *Conn) error {
+	for m := NewMessage(make([]byte, 32<<10)); ; {
+		if err := c.Send(ctx, m); err != nil {
+			return err
 		}
 	}
 }
 
+// waitUntilStuck waits until a sender to a peer that does not read has to wait.
+func waitUntilStuck(t *testing.T, c *Conn) {
+	t.Helper()
+	for deadline := time.Now().Add(testWait); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		c.out.mu.Lock()
+		stuck := c.out.busy && c.out.room != nil
+		c.out.mu.Unlock()
+		if stuck {
+			return
+		}
+	}
+	t.Fatal("no sender ever had to wait")
+}
+
 func TestSenderWaitsForAPeerThatDoesNotReadAndCanGiveUp(t *testing.T) {
 	c, srv := connect(t, Options{SocketType: PUSH}, Options{SocketType: PULL})
-	readNothing(t, c)
 	ctx, cancel := context.WithCancel(context.Background())
 	failed := make(chan error, 1)
-	go func() { failed <- c.Send(ctx, NewMessage(make([]byte, 32<<10))) }()
+	go func() { failed <- sendUntil(ctx, c) }()
+	waitUntilStuck(t, c)
+	if err := c.TrySend(NewMessage(make([]byte, 32<<10))); err != nil && !errors.Is(err, ErrFull) {
+		t.Fatal(err)
+	}
 	cancel()
 	if err := <-failed; !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
 	}
 	c.out.mu.Lock()
-	pending := len(c.out.pending.b)
+	pending := 0
+	if c.out.pending != nil {
+		pending = len(c.out.pending.b)
+	}
 	c.out.mu.Unlock()
 	if pending > DefaultWriteBufferBytes {
 		t.Errorf("%d bytes wait, at most %d are allowed", pending, DefaultWriteBufferBytes)
@@ -245,9 +251,9 @@ func TestSenderWaitsForAPeerThatDoesNotReadAndCanGiveUp(t *testing.T) {
 
 func TestCloseEndsWhoeverWaits(t *testing.T) {
 	c, srv := connect(t, Options{SocketType: PUSH}, Options{SocketType: PULL})
-	readNothing(t, c)
 	ended := make(chan error, 3)
-	go func() { ended <- c.Send(context.Background(), NewMessage(make([]byte, 1<<20))) }()
+	go func() { ended <- sendUntil(context.Background(), c) }()
+	waitUntilStuck(t, c)
 	go func() { ended <- c.Flush(context.Background()) }()
 	go func() { ended <- c.Recv(&Message{}) }()
 	if err := c.Close(); err != nil {

@@ -1,5 +1,7 @@
 package zmtp
 
+import "bytes"
+
 // PlainClient comes with a name and a password, which everyone on the way can read. Each is cut at 255 bytes.
 type PlainClient struct {
 	User, Password string
@@ -13,6 +15,10 @@ type PlainServer struct {
 }
 
 const plainFieldBytesMax = 255
+
+// misspeltError is how libzmq 4.3.4 starts a PLAIN server's ERROR: its source says "\x5ERROR", where C reads the hex digit
+// E as part of the size byte.
+const misspeltError = "\x5eRROR"
 
 // Mechanism returns MechanismPlain.
 func (PlainClient) Mechanism() Mechanism { return MechanismPlain }
@@ -44,6 +50,9 @@ func (h *plainClient) start(out []byte) []byte {
 }
 
 func (h *plainClient) receive(out, body []byte) ([]byte, bool, error) {
+	if bytes.HasPrefix(body, []byte(misspeltError)) {
+		body = append([]byte("\x05ERROR"), body[len(misspeltError):]...)
+	}
 	if !h.welcomed {
 		data, err := expectCommand(body, nameWelcome)
 		if err != nil {

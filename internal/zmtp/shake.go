@@ -45,7 +45,7 @@ func (l *Ladder) shakeWithin(ctx context.Context, o Options, accepts bool) (*Con
 // talk does all of the handshake's reading and writing and leaves no deadline on the connection.
 func (l *Ladder) talk(ctx context.Context, o *Options, accepts bool) (handshake, Greeting, error) {
 	defer l.arm(ctx)()
-	greeting, err := l.exchangeGreetings(ctx, o)
+	greeting, err := l.exchangeGreetings(ctx, o, accepts)
 	if err != nil {
 		return nil, greeting, err
 	}
@@ -53,26 +53,36 @@ func (l *Ladder) talk(ctx context.Context, o *Options, accepts bool) (handshake,
 	return h, greeting, l.runHandshake(ctx, h, o.MetadataBytesMax+handshakeOverheadBytes)
 }
 
-// exchangeGreetings says all that has not been said and reads all of the peer's greeting.
-func (l *Ladder) exchangeGreetings(ctx context.Context, o *Options) (Greeting, error) {
+// exchangeGreetings says all that has not been said and reads all of the peer's greeting. Who accepts names its mechanism
+// after it has seen the peer's: a connecting libzmq that meets another mechanism than its own never comes back, while a
+// connection that just ends is tried again.
+func (l *Ladder) exchangeGreetings(ctx context.Context, o *Options, accepts bool) (Greeting, error) {
 	if l.greeter.Said() < GreetingBytes {
-		mechanism := o.Security.Mechanism()
 		_, plain := o.Security.(PlainServer)
 		_, curve := o.Security.(CurveServer)
-		l.announced = Greeting{Major: 3, Minor: o.minor(), Mechanism: mechanism, AsServer: plain || curve}
+		l.announced = Greeting{Major: 3, Minor: o.minor(), Mechanism: o.Security.Mechanism(), AsServer: plain || curve}
 	}
 	o.Announce30 = l.announced.Minor == 0
+	if accepts {
+		if err := l.climb(SignatureBytes+1, l.announced); err != nil {
+			return Greeting{}, unwaited(ctx, StepGreeting, "its greeting", err)
+		}
+		if peer, err := l.checkGreeting(o.Security.Mechanism()); err != nil {
+			return peer, err
+		}
+	}
 	if err := l.climb(GreetingBytes, l.announced); err != nil {
-		return Greeting{}, unwaited(ctx, StepGreeting, "its greeting", err)
+		return Greeting{}, unwaited(ctx, StepGreeting, "its greeting (libzmq leaves like this when it wants another mechanism)", err)
 	}
+	return l.checkGreeting(o.Security.Mechanism())
+}
+
+func (l *Ladder) checkGreeting(want Mechanism) (Greeting, error) {
 	peer, err := l.greeter.Greeting()
-	if err != nil {
-		return peer, err
+	if err == nil && (peer.Mechanism != want || l.announced.Mechanism != want) {
+		err = inStep(StepGreeting, malformed(ReasonMechanism, "the peer's mechanism is %s, this side's is %s", peer.Mechanism, want))
 	}
-	if want := o.Security.Mechanism(); peer.Mechanism != want || l.announced.Mechanism != want {
-		return peer, inStep(StepGreeting, malformed(ReasonMechanism, "the peer's mechanism is %s, this side's is %s", peer.Mechanism, want))
-	}
-	return peer, nil
+	return peer, err
 }
 
 // runHandshake carries commands between the connection and the state machine.

@@ -1,0 +1,14 @@
+//go:build !soak
+
+package zmtp
+
+import "time"
+
+// Sizes of the tests of every day; those of tag soak are the full ones.
+const (
+	heartbeatFor     = 3 * time.Second
+	halfOpenMax      = 500
+	floodFrames      = 20_000
+	steadyExchanges  = 200
+	largestBodyBytes = 16 << 20
+)
