@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -181,14 +180,6 @@ func (g *gatewayProcess) metric(prefix string) float64 {
 		}
 	}
 	return sum
-}
-
-// status is /status, decoded into v.
-func (g *gatewayProcess) status(v any) {
-	g.t.Helper()
-	if err := json.Unmarshal([]byte(g.get("/status")), v); err != nil {
-		g.t.Fatal(err)
-	}
 }
 
 // descriptors counts the process's open files.
