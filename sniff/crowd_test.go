@@ -52,9 +52,7 @@ func TestGoodClientIsServedAmongHundredsOfBadOnes(t *testing.T) {
 	if n := p.log.count("\n"); n > 5 {
 		t.Errorf("%d log lines", n)
 	}
-	if err := p.server.Shutdown(t.Context()); err != nil { // every slot came back
-		t.Error(err)
-	}
+	shutdown(t, p.server) // every slot came back
 }
 
 func TestConnectionsComeAndGoWhileServerStops(t *testing.T) {
@@ -80,9 +78,7 @@ func TestConnectionsComeAndGoWhileServerStops(t *testing.T) {
 		if n := p.sniffing(); n != 0 {
 			t.Errorf("%d are still being sniffed", n)
 		}
-		if err := p.server.Shutdown(t.Context()); err != nil {
-			t.Error(err)
-		}
+		shutdown(t, p.server)
 		for range 4 {
 			receive(t, done, "clients to notice")
 		}

@@ -38,6 +38,9 @@
 // suffices; no more than 24 bytes are ever read. What cannot be matched goes to [Options.Unmatched], or is closed; it is
 // counted, and logged at most once a second.
 //
+// A listener that terminates TLS (crypto/tls.NewListener) works as any other: what is inside is classified, and the one
+// deadline covers the handshake. [Detect] classifies a connection that did not come through a Server.
+//
 // # Servers that want a net.Listener
 //
 // [Mux] is a cmux whose matchers are the same probes ([Protocol.Matcher]). It is fed with connections that were sniffed

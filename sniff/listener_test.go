@@ -237,9 +237,7 @@ func TestStopWithSilentPeersConnected(t *testing.T) {
 	for _, c := range clients {
 		expectEnd(t, c)
 	}
-	if err := p.server.Shutdown(t.Context()); err != nil { // all slots are free
-		t.Error(err)
-	}
+	shutdown(t, p.server) // all slots are free
 	if c, err := net.Dial("tcp", p.addr); err == nil {
 		c.Close()
 		t.Error("the port is still open")
@@ -275,9 +273,50 @@ func TestCloseDoesNotWaitForOwners(t *testing.T) {
 	receive(t, started, "Handle")
 	p.server.Close()
 	close(finish)
-	if err := p.server.Shutdown(t.Context()); err != nil {
-		t.Error(err)
+	shutdown(t, p.server)
+}
+
+// lateListener accepts one more connection while it is closed.
+type lateListener struct {
+	*pipeListener
+	last net.Conn
+}
+
+func (l *lateListener) Accept() (net.Conn, error) {
+	if _, err := l.pipeListener.Accept(); l.last == nil {
+		return nil, err
 	}
+	last := l.last
+	l.last = nil
+	return last, nil
+}
+
+func TestConnectionAcceptedDuringCloseIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server := net.Pipe()
+		p := openOn(t, &lateListener{newPipeListener(), server}, Options{Timeout: time.Hour})
+		synctest.Wait() // until Serve is in Accept
+		start := time.Now()
+		shutdown(t, p.server)
+		if waited := time.Since(start); waited != 0 || p.results("stopped") != 1 {
+			t.Errorf("waited %v, %d counted as stopped", waited, p.results("stopped"))
+		}
+		expectEnd(t, client)
+	})
+}
+
+// Serve waits for a slot to sniff in, with a slot for the connection in its hand.
+func TestStopWhileAllSlotsAreTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, o := range []Options{{SniffingMax: 1}, {ConnectionsMax: 1}} {
+			l := newPipeListener()
+			p := openOn(t, l, o)
+			l.dial()
+			synctest.Wait()
+			shutdown(t, p.server)
+			shutdown(t, p.server) // again
+		}
+	})
 }
 
 func TestServeAfterCloseClosesItsListener(t *testing.T) {
@@ -336,7 +375,5 @@ func TestZeroOptionsClassifyAndClose(t *testing.T) {
 	defer client.Close()
 	io.WriteString(client, "SSH-")
 	expectEnd(t, client)
-	if err := s.Shutdown(t.Context()); err != nil {
-		t.Error(err)
-	}
+	shutdown(t, s)
 }

@@ -116,9 +116,7 @@ func TestServersOfThreeKindsShareOnePort(t *testing.T) {
 	grpcServer.Stop()
 	httpServer.Close()
 	servers.Wait()
-	if err := p.server.Shutdown(ctx); err != nil { // every closed connection has given its slot back
-		t.Error(err)
-	}
+	shutdown(t, p.server) // every closed connection has given its slot back
 }
 
 // A half-close through the Mux reaches the client as FIN, and nothing remains of the deadline.
@@ -189,9 +187,7 @@ func TestMuxStopsWithSilentPeers(t *testing.T) {
 	}
 	taken.Close()
 	accepted.Close()
-	if err := p.server.Shutdown(t.Context()); err != nil {
-		t.Error(err)
-	}
+	shutdown(t, p.server)
 }
 
 func TestClosedIsCalledOnceWhoeverCloses(t *testing.T) {
@@ -234,6 +230,12 @@ func TestClosedIsCalledOnceWhoeverCloses(t *testing.T) {
 		feed("SSH-")
 		check("fed to a closed Mux", 1)
 	})
+}
+
+func TestMatcherGivesUpOnReaderThatReturnsNothing(t *testing.T) {
+	if protocol(t, "ssh").Matcher()(idler{}) {
+		t.Error("matched")
+	}
 }
 
 // The probes work in a plain cmux, too, whose matchers see each other's bytes again and wait for more.

@@ -210,10 +210,23 @@ func FuzzNoPrefixIsAcceptedByTwo(f *testing.F) {
 		if v == NeedMore && len(prefix) >= prefixBytesMax {
 			t.Errorf("%x: undecided after %d bytes", prefix, len(prefix))
 		}
+		if v == NeedMore && !canBeAccepted(prefix) {
+			t.Errorf("%x: needs more although nothing can come of it", prefix)
+		}
 		if !bytes.Equal(prefix, before) {
 			t.Errorf("a probe changed %x to %x", before, prefix)
 		}
 	})
+}
+
+// canBeAccepted reports whether some next byte is not rejected.
+func canBeAccepted(prefix []byte) bool {
+	for b := range 256 {
+		if _, v := Classify(All, append(bytes.Clone(prefix), byte(b))); v != Reject {
+			return true
+		}
+	}
+	return false
 }
 
 func FuzzFinalVerdictNeverChanges(f *testing.F) {

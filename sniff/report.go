@@ -3,8 +3,10 @@ package sniff
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -46,10 +48,15 @@ func (l *limiter) allow() (suppressed int64, ok bool) {
 }
 
 func (r *reporter) acceptFailed(err error, delay time.Duration) {
-	if suppressed, ok := r.accepts.allow(); ok {
-		r.log.Error("cannot accept; trying again (is `ulimit -n` above twice max_connections?)",
-			"error", err, "delay", delay, "suppressed", suppressed)
+	suppressed, ok := r.accepts.allow()
+	if !ok {
+		return
 	}
+	log := r.log
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		log = log.With("hint", "raise the limit of open files (ulimit -n) or lower max_connections")
+	}
+	log.Error("cannot accept; trying again", "error", err, "delay", delay, "suppressed", suppressed)
 }
 
 func (r *reporter) unmatched(c *Conn, result Result) {

@@ -2,6 +2,7 @@ package sniff
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -96,6 +97,16 @@ func (p *port) dial(first string) *net.TCPConn {
 		p.t.Fatal(err)
 	}
 	return c.(*net.TCPConn)
+}
+
+// shutdown stops s and fails if a slot has not come back.
+func shutdown(t testing.TB, s *Server) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
 }
 
 // next returns the connection that was handed over next.
