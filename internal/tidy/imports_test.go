@@ -18,7 +18,7 @@ var importRules = []struct {
 	{"sniff", []string{"internal/metrics"}},
 	{"backends/relay", []string{"internal/metrics"}},
 	{"backends", []string{"backends/relay", "internal/zmtp", "proto", "internal/metrics"}},
-	{"internal/gateway", []string{"sniff", "internal/metrics", "internal/resource"}},
+	{"internal/gateway", []string{"sniff", "internal/metrics", "internal/resource", "internal/zmtp"}},
 	{"internal/config", nil},
 	{"internal/zmtp", nil},
 	{"internal/resource", nil},
