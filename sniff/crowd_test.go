@@ -14,7 +14,7 @@ const crowdSize = 200
 
 func TestGoodClientIsServedAmongHundredsOfBadOnes(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	const timeout = 1500 * time.Millisecond // longer than a good client may wait
+	const timeout = 2500 * time.Millisecond // longer than a good client may wait
 	p := open(t, Options{Timeout: timeout})
 	crowd := make([]net.Conn, 0, 3*crowdSize)
 	start := time.Now()

@@ -54,7 +54,7 @@ func TestStrangersAreClosedCountedAndLogged(t *testing.T) {
 		{"PRI *", true, "closed", []string{"result=closed", "bytes=505249202a "}},
 		{"", true, "closed", nil}, // a health check that only connects
 	} {
-		p := open(t, Options{Timeout: 50 * time.Millisecond})
+		p := open(t, Options{Timeout: timeoutOf(test.result == "timeout")})
 		client := p.dial(test.first)
 		if test.leaves {
 			client.CloseWrite()
@@ -73,6 +73,14 @@ func TestStrangersAreClosedCountedAndLogged(t *testing.T) {
 			t.Errorf("%q: %d log lines: %s", test.first, n, p.log)
 		}
 	}
+}
+
+// timeoutOf is short for a test that waits for it, and else too long to interfere.
+func timeoutOf(awaited bool) time.Duration {
+	if awaited {
+		return 50 * time.Millisecond
+	}
+	return patience
 }
 
 func TestStrangersFillTheLogWithOneLineASecond(t *testing.T) {
@@ -105,19 +113,19 @@ func TestUnmatchedCanBeTakenByTheOwner(t *testing.T) {
 		handed
 		result Result
 	}
-	strangers := make(chan stranger, 3)
-	p := open(t, Options{
-		Timeout: 50 * time.Millisecond,
-		Unmatched: func(c *Conn, result Result, release func()) bool {
-			strangers <- stranger{handed{c, release}, result}
-			return true
-		},
-	})
 	for _, test := range []struct {
 		first  string
 		leaves bool
 		result Result
 	}{{"junk", false, Unmatched}, {"", false, TimedOut}, {"S", true, Closed}} {
+		strangers := make(chan stranger, 1)
+		p := open(t, Options{
+			Timeout: timeoutOf(test.result == TimedOut),
+			Unmatched: func(c *Conn, result Result, release func()) bool {
+				strangers <- stranger{handed{c, release}, result}
+				return true
+			},
+		})
 		client := p.dial(test.first)
 		if test.leaves {
 			client.CloseWrite()
@@ -131,9 +139,10 @@ func TestUnmatchedCanBeTakenByTheOwner(t *testing.T) {
 		}
 		expectRead(t, client, "held")
 		s.end()
-	}
-	if p.log.String() != "" {
-		t.Errorf("logged although taken: %s", p.log)
+		shutdown(t, p.server)
+		if p.log.String() != "" {
+			t.Errorf("logged although taken: %s", p.log)
+		}
 	}
 }
 
