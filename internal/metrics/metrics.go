@@ -27,6 +27,21 @@ type Metrics struct {
 	// Targets that the gateway dials.
 	Dials         *prometheus.CounterVec // block, target, result
 	TargetEjected *prometheus.GaugeVec   // block, target: 1 while it is left out
+
+	Pair *Pair
+}
+
+// Pair is what a relay with workers counts: clients and workers that meet at the gateway.
+type Pair struct {
+	Parked            *prometheus.GaugeVec     // block
+	Waiting           *prometheus.GaugeVec     // block
+	Pairs             *prometheus.GaugeVec     // block
+	Paired            *prometheus.CounterVec   // block
+	WaitSeconds       *prometheus.HistogramVec // block
+	Refused           *prometheus.CounterVec   // block, role: client, worker, agent; reason
+	HandshakeFailures *prometheus.CounterVec   // block, reason
+	Retired           *prometheus.CounterVec   // block
+	Repaired          *prometheus.CounterVec   // block
 }
 
 // New makes the collectors and registers them, with those of the Go runtime and of the process.
@@ -43,6 +58,12 @@ func New() *Metrics {
 		r.MustRegister(v)
 		return v
 	}
+	pairWaitSeconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "gateway", Name: "pair_wait_seconds",
+		Help:    "Time from a client's arrival until it had a worker.",
+		Buckets: []float64{.0001, .001, .01, .1, .25, 1, 5, 20},
+	}, []string{"block"})
+	r.MustRegister(pairWaitSeconds)
 	sniffSeconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: "gateway", Name: "sniff_seconds",
 		Help:    "Time from accept until the protocol was known, by what was found.",
@@ -67,5 +88,17 @@ func New() *Metrics {
 
 		Dials:         counter("dials_total", "Connection attempts to a target, by result.", "block", "target", "result"),
 		TargetEjected: gauge("target_ejected", "1 while a target is left out after failures.", "block", "target"),
+
+		Pair: &Pair{
+			Parked:            gauge("pair_parked", "Workers that wait for a client.", "block"),
+			Waiting:           gauge("pair_waiting", "Clients that wait for a worker.", "block"),
+			Pairs:             gauge("pair_open", "Clients that have a worker.", "block"),
+			Paired:            counter("pair_paired_total", "Clients that got a worker.", "block"),
+			WaitSeconds:       pairWaitSeconds,
+			Refused:           counter("pair_refused_total", "Clients, workers and agents that were never paired, by reason.", "block", "role", "reason"),
+			HandshakeFailures: counter("pair_handshake_failures_total", "Pairs whose handshake did not complete, by reason.", "block", "reason"),
+			Retired:           counter("pair_retired_total", "Workers closed because they were parked for max_wait.", "block"),
+			Repaired:          counter("pair_repaired_total", "Clients that got another worker because theirs was gone before it began.", "block"),
+		},
 	}
 }
