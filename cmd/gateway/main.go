@@ -40,6 +40,8 @@ func commands() []command {
 		{"check", "say whether a configuration file is right, and what is wrong", check},
 		{"fmt", "format configuration files", format},
 		{"explain", "say which protocol some bytes are, which block takes them, and why", explain},
+		{"probe", "say what answers at an address: ZMTP, gRPC, HTTP, TLS, SSH", probe},
+		{"keygen", "make a CURVE key pair", keygen},
 		{"demo", "run a gateway with ZeroMQ and gRPC peers in one process", demo},
 		{"version", "print the version", printVersion},
 	}

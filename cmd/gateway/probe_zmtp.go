@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"gateway/internal/zmtp"
+)
+
+// probeReadyBytesMax bounds a READY that is asked for.
+const probeReadyBytesMax = 4 << 10
+
+// probeSocketTypes are tried in turn where a server shows its own type only to a client that fits: each server type
+// accepts one of them.
+var probeSocketTypes = []zmtp.SocketType{"DEALER", "SUB", "PUSH", "PULL", "PAIR"}
+
+// askZMTP reads the greeting, then as much as the mechanism shows.
+func askZMTP(ctx context.Context, target probeTarget) answer {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", target.addr)
+	if err != nil {
+		return answer{}
+	}
+	defer conn.Close()
+	ladder := zmtp.NewLadder(conn)
+	major, err := ladder.Major(ctx)
+	if err != nil {
+		return answer{}
+	}
+	if major < 3 {
+		return answer{spoken: true, healthy: true, text: fmt.Sprintf("ZMTP revision %d, older than 3.0", major)}
+	}
+	greeting, err := ladder.Greeting(ctx)
+	if err != nil {
+		return answer{spoken: true, text: fmt.Sprintf("ZMTP %d, then no whole greeting: %v", major, err)}
+	}
+	known := fmt.Sprintf("ZMTP %d.%d, mechanism %s", greeting.Major, greeting.Minor, greeting.Mechanism)
+	switch greeting.Mechanism {
+	case zmtp.MechanismNull:
+		return askNull(ctx, ladder, known)
+	case zmtp.MechanismCurve:
+		return askCurve(ctx, target, known)
+	}
+	return answer{spoken: true, healthy: true, text: known}
+}
+
+// askNull waits for the READY that a NULL peer sends unasked.
+func askNull(ctx context.Context, ladder *zmtp.Ladder, known string) answer {
+	body, err := ladder.FirstCommand(ctx, 1, probeReadyBytesMax)
+	if err != nil {
+		return answer{spoken: true, text: fmt.Sprintf("%s, then no READY: %v", known, err)}
+	}
+	name, data, err := zmtp.ParseCommand(body)
+	if err != nil || string(name) != "READY" {
+		return answer{spoken: true, text: fmt.Sprintf("%s, then %.16q instead of READY", known, name)}
+	}
+	metadata, err := zmtp.ParseMetadata(data)
+	if err != nil {
+		return answer{spoken: true, text: fmt.Sprintf("%s, then a READY that makes no sense: %v", known, err)}
+	}
+	return answer{spoken: true, healthy: true, text: fmt.Sprintf("%s, socket %s", known, metadata.SocketType())}
+}
+
+// askCurve makes a whole handshake if the server's key is known.
+func askCurve(ctx context.Context, target probeTarget, known string) answer {
+	if target.serverKey == nil {
+		return answer{spoken: true, healthy: true, text: known + " (-server-key makes a whole handshake)"}
+	}
+	var last error
+	for _, kind := range probeSocketTypes {
+		conn, err := zmtp.Dial(ctx, "tcp", target.addr, zmtp.Options{
+			SocketType: kind,
+			Security:   zmtp.CurveClient{Server: *target.serverKey},
+		})
+		if err == nil {
+			defer conn.Close()
+			return answer{spoken: true, healthy: true, text: fmt.Sprintf("%s, handshake complete, socket %s", known, conn.Peer().SocketType())}
+		}
+		last = err // libzmq closes on a wrong key and on a socket type that does not fit alike
+	}
+	return answer{spoken: true, text: fmt.Sprintf("%s, handshake failed: %v (is it the right key, and does the server let this client in?)", known, last)}
+}
