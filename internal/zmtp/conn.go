@@ -188,7 +188,11 @@ func (c *Conn) checkLimits(m *Message, size uint64) error {
 	if size > uint64(c.options.FrameBytesMax) {
 		return malformed(ReasonTooLarge, "a frame of %d bytes, at most %d", size, c.options.FrameBytesMax)
 	}
-	if uint64(len(m.slab))+size > uint64(c.options.MessageBytesMax)+uint64(m.parts) {
+	received := len(m.slab)
+	if c.open != nil {
+		received -= m.parts // a byte of flags before each
+	}
+	if size > uint64(c.options.MessageBytesMax-received) {
 		return malformed(ReasonTooLarge, "a message of more than %d bytes", c.options.MessageBytesMax)
 	}
 	if m.parts >= c.options.PartsMax {

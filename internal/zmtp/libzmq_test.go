@@ -4,7 +4,6 @@ package zmtp
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"net"
 	"strings"
@@ -359,14 +358,4 @@ func lookAtFirstCommand(t *testing.T, ours Security, body, frame []byte) {
 			t.Errorf("HELLO: %v", err)
 		}
 	}
-}
-
-func TestHandshakeWithASilentPeerEndsInTime(t *testing.T) {
-	nc, accepted := tcpPair(t)
-	start := time.Now()
-	_, err := Accept(context.Background(), accepted, Options{SocketType: PULL, HandshakeTimeout: 50 * time.Millisecond})
-	if !errors.Is(err, ErrHandshakeTimeout) || time.Since(start) > testWait {
-		t.Fatalf("got %v after %v", err, time.Since(start))
-	}
-	nc.Close()
 }
