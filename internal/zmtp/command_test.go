@@ -93,23 +93,3 @@ func TestSubscriptionTakesThePeersForm(t *testing.T) {
 		t.Error("JOIN was taken for a subscription")
 	}
 }
-
-func FuzzCommand(f *testing.F) {
-	f.Add([]byte("\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"))
-	f.Add([]byte("\x04PING\x00\x0ahi"))
-	f.Add([]byte("\x05ERROR\x03400"))
-	f.Add([]byte("\x09SUBSCRIBEnews"))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		name, data, err := ParseCommand(body)
-		if err != nil {
-			return
-		}
-		if 1+len(name)+len(data) != len(body) {
-			t.Fatalf("%q lost bytes: %q, %q", body, name, data)
-		}
-		_, _ = ParsePing(data)
-		_, _ = ParseError(data)
-		_, _ = ParseMetadata(data)
-		_, _ = ParseSubscriptionCommand(name, data)
-	})
-}

@@ -64,20 +64,6 @@ func TestOldVersionCanBeAskedFor(t *testing.T) {
 	}
 }
 
-func FuzzGreeting(f *testing.F) {
-	f.Add(greetingBytes(libzmqGreeting))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		g, err := ParseGreeting(b)
-		if err != nil {
-			return
-		}
-		again, err := ParseGreeting(g.Append(nil))
-		if err != nil || again != g {
-			t.Fatalf("%+v was read back as %+v, %v", g, again, err)
-		}
-	})
-}
-
 // wantReason fails unless err is a ProtocolError with this reason and a detail.
 func wantReason(t *testing.T, what string, err error, want Reason) {
 	t.Helper()

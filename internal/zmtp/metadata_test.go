@@ -1,7 +1,6 @@
 package zmtp
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"testing"
@@ -76,18 +75,4 @@ func TestSocketTypesFitAsTheRFCSays(t *testing.T) {
 	}
 	long := Metadata{{Name: PropertySocketType, Value: []byte("REQ")}, {Name: PropertyIdentity, Value: make([]byte, 256)}}
 	wantReason(t, "identity of 256 bytes", REP.checkPeer(long), ReasonMetadata)
-}
-
-func FuzzMetadata(f *testing.F) {
-	f.Add([]byte(libzmqMetadata))
-	f.Add([]byte("\x01A\xff\xff\xff\xffx"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := ParseMetadata(b)
-		if err != nil {
-			return
-		}
-		if again := m.Append(nil); !bytes.Equal(again, b) {
-			t.Fatalf("%q was read as %v, written as %q", b, m, again)
-		}
-	})
 }
