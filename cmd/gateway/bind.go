@@ -74,8 +74,8 @@ func (i *instance) port(change *resource.Change, l config.Listener) (*port, erro
 			return 0 // they are counted where they are cut
 		})
 		return p, func(replaced bool) {
-			shared.Close() // for one that never served
 			p.sniffer.Retire()
+			shared.Close() // for one that never served
 			end(replaced)
 		}, nil
 	})
