@@ -66,6 +66,17 @@ func (l *Ladder) Greeting(ctx context.Context) (Greeting, error) {
 	return l.greeter.Greeting()
 }
 
+// Exchange writes a whole greeting at once and reads the peer's. It is for who has dialled: were both sides to climb, each
+// would wait for the other.
+func (l *Ladder) Exchange(ctx context.Context, minor byte, mechanism Mechanism) (Greeting, error) {
+	defer l.arm(ctx)()
+	l.announced = Greeting{Major: 3, Minor: minor, Mechanism: mechanism}
+	if err := l.climb(GreetingBytes, l.announced); err != nil {
+		return Greeting{}, unwaited(ctx, StepGreeting, "its greeting", err)
+	}
+	return l.greeter.Greeting()
+}
+
 // FirstCommand writes the rest of the greeting, announcing ZMTP 3.minor and the peer's own mechanism, and reads the
 // peer's first command, of at most bytesMax. It returns the command's body; FirstFrame returns it with its header.
 func (l *Ladder) FirstCommand(ctx context.Context, minor byte, bytesMax int) ([]byte, error) {
@@ -73,14 +84,13 @@ func (l *Ladder) FirstCommand(ctx context.Context, minor byte, bytesMax int) ([]
 		return l.body, nil
 	}
 	peer, err := l.Greeting(ctx)
+	if err == nil && l.greeter.Said() < GreetingBytes {
+		_, err = l.Exchange(ctx, minor, peer.Mechanism)
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer l.arm(ctx)()
-	l.announced = Greeting{Major: 3, Minor: minor, Mechanism: peer.Mechanism}
-	if err := l.climb(GreetingBytes, l.announced); err != nil {
-		return nil, unwaited(ctx, StepGreeting, "its greeting", err)
-	}
 	if l.after, l.body, err = readCommand(l.conn, l.after, bytesMax); err != nil {
 		return nil, unwaited(ctx, StepHandshake, "its first command", err)
 	}
