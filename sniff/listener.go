@@ -66,6 +66,7 @@ type Server struct {
 
 	stopping context.Context // done when Close begins
 	stop     context.CancelFunc
+	serving  sync.WaitGroup // Serve calls
 	running  sync.WaitGroup // Serve calls, and connections being sniffed
 
 	mu        sync.Mutex
@@ -199,10 +200,11 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) enter(l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.stopping.Err() != nil {
 		return false
 	}
 	s.listeners[l] = struct{}{}
+	s.serving.Add(1)
 	s.running.Add(1)
 	return true
 }
@@ -211,6 +213,7 @@ func (s *Server) leave(l net.Listener) {
 	s.mu.Lock()
 	delete(s.listeners, l)
 	s.mu.Unlock()
+	s.serving.Done()
 	s.running.Done()
 }
 
@@ -295,6 +298,18 @@ func (s *Server) pause(delay time.Duration) bool {
 	}
 }
 
+// Retire stops accepting and returns when Serve has ended. Unlike Close it lets those that are being sniffed go on. Connections
+// in a listener's backlog are the kernel's to keep, if the socket is shared, or to reset.
+func (s *Server) Retire() {
+	s.mu.Lock()
+	s.stop()
+	for l := range s.listeners {
+		_ = l.Close()
+	}
+	s.mu.Unlock()
+	s.serving.Wait()
+}
+
 // Close stops accepting, closes the connections that are still being sniffed, and returns when Serve and all sniffing
 // have ended. Connections that were handed over stay as they are, see Shutdown. It can be called more than once.
 func (s *Server) Close() {
@@ -311,10 +326,15 @@ func (s *Server) Close() {
 	s.running.Wait()
 }
 
-// Shutdown does what Close does and then waits until every connection that was handed over is released, or until ctx
-// ends. Its error then wraps that of ctx.
+// Shutdown does what Close does and then what Wait does.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.Close()
+	return s.Wait(ctx)
+}
+
+// Wait waits, after Retire or Close, until every connection that was accepted is released, or until ctx ends. Its error
+// then wraps that of ctx.
+func (s *Server) Wait(ctx context.Context) error {
 	all := int64(s.options.ConnectionsMax)
 	if err := s.connections.Acquire(ctx, all); err != nil {
 		return fmt.Errorf("sniff: wait for the connections of listener %q to end: %w", s.options.Name, err)

@@ -152,7 +152,7 @@ func (d *demonstration) run(ctx context.Context) error {
 // work runs the peers and then ends clients, gateway and servers, in this order, so that what was sent can arrive. A
 // client returns once its last message was read or answered: there are no stragglers to wait for.
 func (d *demonstration) work(ctx context.Context, i *instance, pull, greeter net.Listener) error {
-	port := i.ports[0].listener.Addr().String()
+	port := i.current.Load().ports[0].addr.String()
 	d.screen.opening(port, d.duration)
 
 	serving, endServers := context.WithCancel(context.WithoutCancel(ctx))
@@ -205,7 +205,7 @@ func startDemoGateway(listen string, pull, greeter net.Addr, log *slog.Logger) (
 	if diags.HasErrors() {
 		return nil, diags.Diagnostics
 	}
-	return start(cfg, log)
+	return start(cfg, log, &slog.LevelVar{}, nil)
 }
 
 // tryListen finds out whether the port is free before anything else starts, to say what to do if it is not.

@@ -4,12 +4,13 @@ import "time"
 
 // status is what /status shows.
 type status struct {
-	Version   string           `json:"version"`
-	Uptime    string           `json:"uptime"`
-	Draining  bool             `json:"draining"`
-	Listeners []listenerStatus `json:"listeners"`
-	Relays    []relayStatus    `json:"relays"`
-	GRPC      any              `json:"grpc,omitempty"`
+	Version    string           `json:"version"`
+	Uptime     string           `json:"uptime"`
+	Generation int              `json:"generation"` // of the configuration; 1 at the start
+	Draining   bool             `json:"draining"`
+	Listeners  []listenerStatus `json:"listeners"`
+	Relays     []relayStatus    `json:"relays"`
+	GRPC       any              `json:"grpc,omitempty"`
 }
 
 type listenerStatus struct {
@@ -26,16 +27,18 @@ func (i *instance) status() status {
 	s := status{
 		Version:  versionText(),
 		Uptime:   time.Since(i.started).Round(time.Second).String(),
-		Draining: i.draining.Err() != nil,
+		Draining: i.draining.Load(),
 	}
-	for _, p := range i.ports {
-		s.Listeners = append(s.Listeners, listenerStatus{p.name, p.listener.Addr().String()})
+	g := i.current.Load()
+	s.Generation = g.number
+	for _, p := range g.ports {
+		s.Listeners = append(s.Listeners, listenerStatus{p.name, p.addr.String()})
 	}
-	for _, r := range i.config.Relays {
-		s.Relays = append(s.Relays, relayStatus{r.Name, i.relays[r.Name].Status()})
+	for _, r := range g.config.Relays {
+		s.Relays = append(s.Relays, relayStatus{r.Name, g.relays[r.Name].Status()})
 	}
-	if i.proxy != nil {
-		s.GRPC = i.proxy.Status()
+	if g.proxy != nil {
+		s.GRPC = g.proxy.Status()
 	}
 	return s
 }

@@ -4,15 +4,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
-	"os"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -20,181 +15,90 @@ import (
 	"gateway/backends/dial"
 	"gateway/backends/grpcproxy"
 	"gateway/backends/relay"
-	"gateway/internal/admin"
 	"gateway/internal/config"
 	"gateway/internal/gateway"
 	"gateway/internal/metrics"
+	"gateway/internal/resource"
 	"gateway/internal/zmtp"
-	"gateway/sniff"
 )
 
-// instance is a running gateway.
-type instance struct {
-	config  *config.Config
-	log     *slog.Logger
-	metrics *metrics.Metrics
-	started time.Time
-	failed  chan error // a listener that broke for good
-
-	server   *gateway.Server
-	proxy    *grpcproxy.Proxy // nil without grpc blocks
-	relays   map[string]*dial.Backend
-	ports    []*port
-	admin    *admin.Server // nil without an admin block
-	draining context.Context
-	drain    context.CancelFunc
-	running  sync.WaitGroup
+// generation is one configuration at work. What it names is made by a reload or taken over from the one before.
+type generation struct {
+	number int
+	since  time.Time
+	config *config.Config
+	ports  []*port
+	relays map[string]*dial.Backend
+	proxy  *grpcproxy.Proxy // nil without grpc blocks
+	admin  *adminPort       // nil without an admin block
+	table  *gateway.Table
 }
 
-// port is one exposed listener.
-type port struct {
-	name     string
-	listener net.Listener
-	sniffer  *sniff.Server
-}
-
-// start binds everything that cfg names and serves. On an error nothing is left running or bound.
-func start(cfg *config.Config, log *slog.Logger) (*instance, error) {
-	i := &instance{
-		config: cfg, log: log, metrics: metrics.New(), started: time.Now(),
-		failed: make(chan error, len(cfg.Listeners)+1), // one for each that can break
-		relays: map[string]*dial.Backend{},
-	}
-	i.draining, i.drain = context.WithCancel(context.Background())
-	if err := i.build(); err != nil {
-		return nil, err
-	}
-	if err := i.bind(); err != nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel() // nothing was served yet: nothing to wait for
-		i.shutdown(ctx)
-		return nil, err
-	}
-	i.serve()
-	return i, nil
-}
-
-// build makes the backends and the server. Nothing listens yet.
-func (i *instance) build() error {
-	for _, r := range i.config.Relays {
-		b, err := dial.New(dialOptions(r, i.log, i.metrics))
+// build makes the generation that cfg describes, as part of change: nothing is served and nothing retired yet.
+func (i *instance) build(change *resource.Change, cfg *config.Config) (*generation, error) {
+	g := &generation{config: cfg, relays: map[string]*dial.Backend{}}
+	for _, r := range cfg.Relays {
+		b, err := i.relay(change, r)
 		if err != nil {
-			return placed(r.Range, fmt.Errorf("relay %q: %w", r.Name, err))
+			return nil, placed(r.Range, fmt.Errorf("relay %q: %w", r.Name, err))
 		}
-		i.relays[r.Name] = b
+		g.relays[r.Name] = b
 	}
-	o := gateway.Options{Log: i.log, Metrics: i.metrics, HeldMax: i.config.Limits.Held}
-	if len(i.config.Routes) > 0 {
-		proxy, err := grpcproxy.New(grpcOptions(i.config, i.log))
+	if len(cfg.Routes) > 0 {
+		var err error
+		if g.proxy, err = i.grpcProxy(change, cfg); err != nil {
+			return nil, fmt.Errorf("grpc: %w", err)
+		}
+	}
+	for _, l := range cfg.Listeners {
+		p, err := i.port(change, l)
 		if err != nil {
-			return fmt.Errorf("grpc: %w", err)
+			return nil, placed(l.Range, err)
 		}
-		i.proxy, o.GRPC = proxy, proxy
+		g.ports = append(g.ports, p)
 	}
-	i.server = gateway.New(o)
-	i.server.SetTable(tableOf(i.config, i.relays))
-	return nil
+	if cfg.Admin != nil {
+		a, err := i.adminPort(change, *cfg.Admin)
+		if err != nil {
+			return nil, placed(cfg.Admin.Range, err)
+		}
+		g.admin = a
+	}
+	g.table = tableOf(cfg, g.relays)
+	return g, nil
 }
 
-// bind opens every port, the exposed ones and the admin's.
-func (i *instance) bind() error {
-	for _, l := range i.config.Listeners {
-		listener, err := net.Listen("tcp", l.Addr)
+// relay is the backend of a relay block. One whose settings change is replaced; its connections stay with the old one.
+func (i *instance) relay(change *resource.Change, r config.Relay) (*dial.Backend, error) {
+	o := dialOptions(r, i.log, i.metrics)
+	return resource.Use(change, "relay "+r.Name, o, func() (*dial.Backend, resource.Retire, error) {
+		b, err := dial.New(o)
 		if err != nil {
-			return placed(l.Range, bindError(l.Addr, err))
+			return nil, nil, err
 		}
-		p := &port{name: l.Name, listener: listener}
-		p.sniffer = sniff.NewServer(sniff.Options{
-			Name:           l.Name,
-			Timeout:        l.SniffTimeout,
-			ConnectionsMax: l.MaxConnections,
-			SniffingMax:    l.MaxSniffing,
-			Handle:         func(c *sniff.Conn, release func()) { i.server.Handle(l.Name, c, release) },
-			Log:            i.log,
-			Metrics:        i.metrics,
-		})
-		i.ports = append(i.ports, p)
-	}
-	return i.bindAdmin()
-}
-
-func (i *instance) bindAdmin() error {
-	a := i.config.Admin
-	if a == nil {
-		return nil
-	}
-	if a.Network == "unix" {
-		removeStaleSocket(a.Addr)
-	}
-	l, err := net.Listen(a.Network, a.Addr)
-	if err != nil {
-		return placed(a.Range, bindError(a.Addr, err))
-	}
-	i.admin = admin.New(admin.Options{
-		Token:  string(a.Token),
-		Gather: i.metrics.Registry,
-		Status: func() any { return i.status() },
-		Ready: func() error {
-			if i.draining.Err() != nil {
-				return errors.New("draining: connections end, none are taken")
-			}
-			return nil
-		},
+		end := i.keep(b.Shutdown)
+		return b, end, nil
 	})
-	i.log.Info("listening", "name", "admin", "addr", l.Addr().String())
-	i.running.Go(func() {
-		if err := i.admin.Serve(l); err != nil {
-			i.failed <- fmt.Errorf("admin: %w", err)
-		}
-	})
-	return nil
 }
 
-// serve starts to accept.
-func (i *instance) serve() {
-	for _, p := range i.ports {
-		i.log.Info("listening", "name", p.name, "addr", p.listener.Addr().String())
-		i.running.Go(func() {
-			if err := p.sniffer.Serve(p.listener); err != nil {
-				i.failed <- err
+// grpcProxy serves all grpc blocks. When anything about them changes, clients of the old one are told to come again (GOAWAY),
+// so that their next calls follow the new routes.
+func (i *instance) grpcProxy(change *resource.Change, cfg *config.Config) (*grpcproxy.Proxy, error) {
+	o := grpcOptions(cfg, i.log)
+	return resource.Use(change, "grpc", o, func() (*grpcproxy.Proxy, resource.Retire, error) {
+		p, err := grpcproxy.New(o)
+		if err != nil {
+			return nil, nil, err
+		}
+		i.onBegin(func() { i.grpc.Set(p, i.fail) })
+		end := i.keep(func(ctx context.Context) (cut int) {
+			if err := p.Shutdown(ctx); err != nil {
+				i.log.Debug("grpc calls were cut", "error", err)
 			}
+			return 0 // the connections are counted where they were accepted
 		})
-	}
-}
-
-// shutdown stops accepting, waits for all connections until ctx is done, and then cuts what is left: what was read from
-// a relayed peer is still delivered. It returns how many connections were cut.
-func (i *instance) shutdown(ctx context.Context) (cut int) {
-	i.drain()
-	for _, p := range i.ports {
-		p.sniffer.Close()
-		p.listener.Close() // for one that was bound and never served
-	}
-	var mu sync.Mutex
-	var all sync.WaitGroup
-	add := func(n int) {
-		mu.Lock()
-		defer mu.Unlock()
-		cut += n
-	}
-	all.Go(func() { add(i.server.Shutdown(ctx)) })
-	for _, b := range i.relays {
-		all.Go(func() { add(b.Shutdown(ctx)) })
-	}
-	all.Wait()
-
-	last, cancel := context.WithTimeout(context.Background(), cutGrace)
-	defer cancel()
-	for _, p := range i.ports {
-		if err := p.sniffer.Shutdown(last); err != nil {
-			i.log.Error("connections did not end after they were cut", "error", err)
-		}
-	}
-	if i.admin != nil {
-		i.admin.Shutdown(last)
-	}
-	i.running.Wait()
-	return cut
+		return p, end, nil
+	})
 }
 
 // tableOf makes the table; backends may be nil for one that only explains.
@@ -294,31 +198,3 @@ func targetTexts(targets []config.Target) string { return strings.Join(targetTex
 
 // placed puts the configuration's place before an error.
 func placed(at hcl.Range, err error) error { return fmt.Errorf("%s: %w", config.Place(at), err) }
-
-// bindError says what to do about an address that cannot be listened on.
-func bindError(addr string, err error) error {
-	_, port, _ := net.SplitHostPort(addr)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE) && port != "":
-		return fmt.Errorf("cannot listen on %s: another program has port %s (see who: ss -ltnp 'sport = :%s'); end it, or choose another port here", addr, port, port)
-	case errors.Is(err, syscall.EACCES) || errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("cannot listen on %s: no permission; ports below 1024 need root or CAP_NET_BIND_SERVICE", addr)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("cannot listen on %s: this machine has no such address (see them: ip addr)", addr)
-	}
-	return fmt.Errorf("cannot listen on %s: %w", addr, err)
-}
-
-// removeStaleSocket removes a unix socket that an ended process left: nobody answers there.
-func removeStaleSocket(path string) {
-	info, err := os.Stat(path)
-	if err != nil || info.Mode()&fs.ModeSocket == 0 {
-		return
-	}
-	c, err := net.Dial("unix", path)
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		os.Remove(path) // if that fails, listening says why
-	} else if err == nil {
-		c.Close()
-	}
-}

@@ -1,5 +1,5 @@
 // Package admin serves what an operator looks at: /metrics for Prometheus, /healthz and /readyz for probes, /status as
-// JSON for people and programs.
+// JSON for people and programs; and POST /reload.
 //
 // It knows nothing of the gateway: it receives functions. It listens on loopback or on a unix socket, and asks for a
 // bearer token where one is configured; /healthz and /readyz answer without it, since probes carry none. Nothing
@@ -28,10 +28,11 @@ const (
 
 // Options of the admin server.
 type Options struct {
-	Token  string              // asked for as "Authorization: Bearer TOKEN"; empty: nothing is asked
+	Token  func() string       // asked for as "Authorization: Bearer TOKEN"; empty: nothing is asked
 	Gather prometheus.Gatherer // what /metrics shows
 	Status func() any          // what /status shows, as JSON
 	Ready  func() error        // nil: ready; otherwise /readyz answers 503 and says why
+	Reload func() error        // what POST /reload does; its error is the answer, with 422
 }
 
 // Server is the admin HTTP server. Make one with New.
@@ -82,20 +83,24 @@ func Handler(o Options) http.Handler {
 		e.SetIndent("", "  ")
 		e.Encode(o.Status()) // an error here is a reader that left
 	})))
+	mux.Handle("POST /reload", guarded(o.Token, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if err := o.Reload(); err != nil {
+			writeText(w, http.StatusUnprocessableEntity, err.Error()+"\n")
+			return
+		}
+		writeText(w, http.StatusOK, "reloaded\n")
+	})))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		writeText(w, http.StatusOK, "gateway admin: /metrics /status /healthz /readyz\n")
+		writeText(w, http.StatusOK, "gateway admin: /metrics /status /healthz /readyz, POST /reload\n")
 	})
 	return mux
 }
 
 // guarded asks for the token before h.
-func guarded(token string, h http.Handler) http.Handler {
-	if token == "" {
-		return h
-	}
-	want := []byte("Bearer " + token)
+func guarded(token func() string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), want) != 1 {
+		secret := token()
+		if secret != "" && subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+secret)) != 1 {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="gateway admin"`)
 			writeText(w, http.StatusUnauthorized, "This needs the token of the admin block: Authorization: Bearer TOKEN.\n")
 			return

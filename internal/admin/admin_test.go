@@ -35,6 +35,8 @@ func options() Options {
 		Gather: r,
 		Status: func() any { return map[string]int{"open": 7} },
 		Ready:  func() error { return nil },
+		Token:  func() string { return "" },
+		Reload: func() error { return nil },
 	}
 }
 
@@ -72,7 +74,7 @@ func TestProbeLearnsWhyTheGatewayIsNotReady(t *testing.T) {
 
 func TestTokenGuardsMetricsAndStatusAlone(t *testing.T) {
 	o := options()
-	o.Token = "secret"
+	o.Token = func() string { return "secret" }
 	for _, c := range []struct {
 		path, authorization string
 		want                int
@@ -83,5 +85,24 @@ func TestTokenGuardsMetricsAndStatusAlone(t *testing.T) {
 		if code, body := ask(t, o, "GET", c.path, c.authorization); code != c.want || strings.Contains(body, "secret") {
 			t.Errorf("GET %s with %q: %d %q, want %d", c.path, c.authorization, code, body, c.want)
 		}
+	}
+}
+
+func TestReloadAnswersWhyItWasRefused(t *testing.T) {
+	o := options()
+	if code, body := ask(t, o, "POST", "/reload", ""); code != http.StatusOK || body != "reloaded\n" {
+		t.Errorf("%d %q", code, body)
+	}
+	o.Reload = func() error { return errors.New("gateway.hcl:3: no such word") }
+	if code, body := ask(t, o, "POST", "/reload", ""); code != http.StatusUnprocessableEntity || body != "gateway.hcl:3: no such word\n" {
+		t.Errorf("%d %q", code, body)
+	}
+	if code, _ := ask(t, o, "GET", "/reload", ""); code != http.StatusMethodNotAllowed {
+		t.Errorf("GET /reload: %d", code)
+	}
+	o.Token = func() string { return "secret" }
+	o.Reload = func() error { t.Error("reloaded without the token"); return nil }
+	if code, _ := ask(t, o, "POST", "/reload", ""); code != http.StatusUnauthorized {
+		t.Errorf("without the token: %d", code)
 	}
 }

@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 type gatewayProcess struct {
 	t      *testing.T
 	cmd    *exec.Cmd
+	dir    string // of its configuration
 	log    *logBuffer
 	exited chan struct{}
 	err    error // of Wait, after exited
@@ -61,12 +62,13 @@ func startGateway(t *testing.T, config string, more ...string) *gatewayProcess {
 // startGatewayBy is startGateway through a wrapper command, prlimit for one.
 func startGatewayBy(t *testing.T, config string, wrapper []string, more ...string) *gatewayProcess {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "gateway.hcl")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "gateway.hcl")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	args := append(append(wrapper, binary, "serve", "-config", file), more...)
-	g := &gatewayProcess{t: t, cmd: exec.Command(args[0], args[1:]...), log: &logBuffer{}, exited: make(chan struct{})}
+	g := &gatewayProcess{t: t, dir: dir, cmd: exec.Command(args[0], args[1:]...), log: &logBuffer{}, exited: make(chan struct{})}
 	g.cmd.Stderr, g.cmd.Stdout = g.log, g.log
 	if err := g.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -40,6 +40,13 @@ func newRoom(max int, m *metrics.Metrics) *room {
 	return r
 }
 
+// setMax changes how many are held. Those who are too many go when the next one comes.
+func (r *room) setMax(max int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.max = max
+}
+
 // hold keeps c silent, and calls done when it has ended. It returns at once.
 func (r *room) hold(c net.Conn, done func(Outcome)) {
 	g := &guest{conn: c}
@@ -49,7 +56,7 @@ func (r *room) hold(c net.Conn, done func(Outcome)) {
 		done(Outcome{Result: "no block", Err: ErrNoBlock})
 		return
 	}
-	if r.guests.Len() >= r.max {
+	for r.guests.Len() >= r.max {
 		oldest := r.guests.Front().Value.(*guest)
 		r.guests.Remove(r.guests.Front())
 		oldest.overflow = true

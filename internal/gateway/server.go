@@ -40,8 +40,6 @@ type Options struct {
 
 	// GreetingTimeout bounds how long a ZMTP client may take to show what its block is chosen by. 0: 5 s.
 	GreetingTimeout time.Duration
-	// HeldMax bounds the ZMTP clients that are held silent because no block takes them. 0: 500.
-	HeldMax int
 }
 
 // Defaults of Options.
@@ -62,15 +60,14 @@ type Server struct {
 	streams atomic.Int64 // connections behind the multiplexer
 	held    *room        // ZMTP clients that no block takes
 
-	ctx    context.Context // of what handlers wait for; ends with Shutdown
+	ctx    context.Context // of what handlers wait for; ends with Close
 	cancel context.CancelFunc
 }
 
 // New makes a server with an empty table and starts what is behind its multiplexer.
 func New(o Options) *Server {
 	o.GreetingTimeout = cmp.Or(o.GreetingTimeout, greetingTimeoutDefault)
-	o.HeldMax = cmp.Or(o.HeldMax, heldMaxDefault)
-	s := &Server{options: o, log: o.Log, mux: sniff.NewMux(muxAddr{}), held: newRoom(o.HeldMax, o.Metrics)}
+	s := &Server{options: o, log: o.Log, mux: sniff.NewMux(muxAddr{}), held: newRoom(heldMaxDefault, o.Metrics)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -97,14 +94,18 @@ func (s *Server) serve(server StreamServer, l net.Listener) {
 // SetTable makes t the table for connections that come from now on.
 func (s *Server) SetTable(t *Table) { s.table.Store(t) }
 
+// SetHeldMax bounds the ZMTP clients that are held silent because no block takes them. 0: 500.
+func (s *Server) SetHeldMax(max int) { s.held.setMax(cmp.Or(max, heldMaxDefault)) }
+
 // Handle takes over a connection whose protocol is known, from the listener of that name, and calls release once it
 // has ended. It returns as soon as the connection's handler runs; before that it may wait for a ZMTP client's greeting.
 func (s *Server) Handle(listener string, c *sniff.Conn, release func()) {
-	v := &visit{server: s, started: time.Now(), protocol: c.Protocol(), client: c.RemoteAddr(), conn: c, release: release}
+	table := s.table.Load()
+	table.inUse.Add(1)
+	v := &visit{server: s, table: table, started: time.Now(), protocol: c.Protocol(), client: c.RemoteAddr(), conn: c, release: release}
 	if m := s.options.Metrics; m != nil {
 		m.Open.WithLabelValues(v.protocol).Inc()
 	}
-	table := s.table.Load()
 	facts := Facts{Protocol: v.protocol, Listener: listener, Source: sourceOf(v.client)}
 	choice, more, next := table.Choose(&facts, 0)
 	conn := net.Conn(c)
@@ -134,6 +135,7 @@ func (s *Server) Handle(listener string, c *sniff.Conn, release func()) {
 // visit is a connection from Handle to its log line.
 type visit struct {
 	server   *Server
+	table    *Table
 	started  time.Time
 	protocol string
 	client   net.Addr
@@ -146,6 +148,7 @@ type visit struct {
 func (v *visit) done(o Outcome) {
 	v.conn.Close()
 	v.release()
+	v.table.inUse.Add(-1)
 	if v.block != nil {
 		o.Block = v.block.Name
 	}
@@ -167,10 +170,12 @@ func (s *Server) stream(c *sniff.Conn, server string, done func(Outcome)) {
 	})
 }
 
-// Shutdown asks the servers behind the multiplexer to end gracefully, waits for them until ctx is done, and then closes
-// what is left and tells how many connections it cut. It also ends the context that handlers got. The relays' connections are
-// their handlers' to end.
-func (s *Server) Shutdown(ctx context.Context) (cut int) {
+// Streams is how many connections the servers behind the multiplexer have.
+func (s *Server) Streams() int { return int(s.streams.Load()) }
+
+// Drain asks the servers behind the multiplexer to end gracefully, hard once ctx is done, and lets those go that are held
+// silent. The relays' connections are their handlers' to end.
+func (s *Server) Drain(ctx context.Context) {
 	s.held.close()
 	var graceful sync.WaitGroup
 	for _, server := range s.servers {
@@ -180,21 +185,15 @@ func (s *Server) Shutdown(ctx context.Context) (cut int) {
 			}
 		})
 	}
-	ended := make(chan struct{})
-	go func() {
-		graceful.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-	case <-ctx.Done():
-		cut = int(s.streams.Load())
-		<-ended
-	}
+	graceful.Wait()
+}
+
+// Close ends the context that handlers got, and what is behind the multiplexer. It comes after Drain, when nothing calls
+// Handle any more.
+func (s *Server) Close() {
 	s.cancel()
 	s.mux.Close()
 	s.serving.Wait()
-	return cut
 }
 
 // muxAddr is the address of the listeners behind the multiplexer, which serve every exposed port.

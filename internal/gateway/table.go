@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net"
+	"sync/atomic"
 
 	"gateway/sniff"
 )
@@ -27,7 +28,12 @@ type Block struct {
 type Table struct {
 	Relays []Block // in file order: the first that fits takes the connection
 	GRPC   bool    // grpc blocks exist: HTTP/2 that no relay takes is served
+
+	inUse atomic.Int64
 }
+
+// InUse is how many connections that were chosen by t are still open.
+func (t *Table) InUse() int64 { return t.inUse.Load() }
 
 // Choice is where a connection goes: to a relay block, else to the server of its protocol behind the multiplexer.
 type Choice struct {

@@ -5,6 +5,8 @@
 package metrics
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -22,7 +24,8 @@ type Metrics struct {
 	Open         *prometheus.GaugeVec     // protocol
 	Bytes        *prometheus.CounterVec   // protocol, block, direction: in (from the client), out
 
-	Held prometheus.Gauge // ZMTP clients that no block takes
+	Reloads *prometheus.CounterVec // result: applied, refused
+	Held    prometheus.Gauge       // ZMTP clients that no block takes
 
 	// Targets that the gateway dials.
 	Dials         *prometheus.CounterVec // block, target, result
@@ -84,7 +87,8 @@ func New() *Metrics {
 		Open:         gauge("connections_open", "Connections open now, by protocol.", "protocol"),
 		Bytes:        counter("bytes_total", "Bytes relayed; in: from the client, out: to the client.", "protocol", "block", "direction"),
 
-		Held: held,
+		Held:    held,
+		Reloads: counter("reloads_total", "Reloads of the configuration, by result.", "result"),
 
 		Dials:         counter("dials_total", "Connection attempts to a target, by result.", "block", "target", "result"),
 		TargetEjected: gauge("target_ejected", "1 while a target is left out after failures.", "block", "target"),
@@ -101,4 +105,15 @@ func New() *Metrics {
 			Repaired:          counter("pair_repaired_total", "Clients that got another worker because theirs was gone before it began.", "block"),
 		},
 	}
+}
+
+// WatchGenerations shows which configuration is at work, and since when the oldest one is that a connection still uses.
+func (m *Metrics) WatchGenerations(current func() int, oldest func() time.Duration) {
+	m.Registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "gateway", Name: "generation", Help: "Number of the configuration at work, counted from the start.",
+		}, func() float64 { return float64(current()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "gateway", Name: "oldest_generation_seconds", Help: "Age of the oldest configuration that a connection was chosen by.",
+		}, func() float64 { return oldest().Seconds() }))
 }

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"gateway/internal/admin"
+	"gateway/internal/config"
+	"gateway/internal/resource"
+	"gateway/sniff"
+)
+
+// port is an exposed listener: a bound socket, and who accepts from it. Other settings of the same address make another
+// port on the same socket, so that no client is refused in between.
+type port struct {
+	name    string
+	addr    net.Addr
+	sniffer *sniff.Server
+}
+
+// portSettings are what makes a port another one.
+type portSettings struct {
+	socket   *net.TCPListener
+	listener config.Listener // without its place in the file
+}
+
+// port is the port of a listen block.
+func (i *instance) port(change *resource.Change, l config.Listener) (*port, error) {
+	socket, err := resource.Use(change, "socket "+l.Addr, nil, func() (*net.TCPListener, resource.Retire, error) {
+		s, err := net.Listen("tcp", l.Addr)
+		if err != nil {
+			return nil, nil, bindError(l.Addr, err)
+		}
+		return s.(*net.TCPListener), func(bool) { s.Close() }, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	settings := portSettings{socket: socket, listener: l}
+	settings.listener.Range = hcl.Range{}
+	return resource.Use(change, "port "+l.Addr, settings, func() (*port, resource.Retire, error) {
+		p := &port{name: l.Name, addr: socket.Addr(), sniffer: sniff.NewServer(sniff.Options{
+			Name:           l.Name,
+			Timeout:        l.SniffTimeout,
+			ConnectionsMax: l.MaxConnections,
+			SniffingMax:    l.MaxSniffing,
+			Handle:         func(c *sniff.Conn, release func()) { i.server.Handle(l.Name, c, release) },
+			Log:            i.log,
+			Metrics:        i.metrics,
+		})}
+		shared, err := duplicate(socket)
+		if err != nil {
+			return nil, nil, fmt.Errorf("cannot share the socket of %s: %w", l.Addr, err)
+		}
+		i.onBegin(func() {
+			i.log.Info("listening", "name", p.name, "addr", p.addr.String())
+			i.running.Go(func() {
+				if err := p.sniffer.Serve(shared); err != nil {
+					i.fail(err)
+				}
+			})
+		})
+		end := i.keep(func(ctx context.Context) int {
+			if err := p.sniffer.Wait(ctx); err != nil {
+				i.log.Debug("connections outlived their listener", "error", err)
+			}
+			return 0 // they are counted where they are cut
+		})
+		return p, func(replaced bool) {
+			p.sniffer.Retire()
+			shared.Close() // for one that never served
+			end(replaced)
+		}, nil
+	})
+}
+
+// duplicate is another listener on the same socket.
+func duplicate(l *net.TCPListener) (net.Listener, error) {
+	f, err := l.File()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return net.FileListener(f)
+}
+
+// adminPort is the admin server and where it listens.
+type adminPort struct {
+	addr   net.Addr
+	server *admin.Server
+}
+
+// adminPort is the port of the admin block.
+func (i *instance) adminPort(change *resource.Change, a config.Admin) (*adminPort, error) {
+	a.Range = hcl.Range{}
+	a.Token = "" // it is read from the configuration that is current
+	return resource.Use(change, "admin "+a.Addr, a, func() (*adminPort, resource.Retire, error) {
+		if a.Network == "unix" {
+			removeStaleSocket(a.Addr)
+		}
+		l, err := net.Listen(a.Network, a.Addr)
+		if err != nil {
+			return nil, nil, bindError(a.Addr, err)
+		}
+		p := &adminPort{addr: l.Addr(), server: admin.New(i.adminOptions())}
+		i.onBegin(func() {
+			i.log.Info("listening", "name", "admin", "addr", p.addr.String())
+			i.running.Go(func() {
+				if err := p.server.Serve(l); err != nil {
+					i.fail(fmt.Errorf("admin: %w", err))
+				}
+			})
+		})
+		return p, func(bool) {
+			l.Close()
+			i.running.Go(func() {
+				ctx, cancel := context.WithTimeout(context.Background(), cutGrace)
+				defer cancel()
+				if err := p.server.Shutdown(ctx); err != nil {
+					i.log.Debug("admin requests were cut", "error", err)
+				}
+			})
+		}, nil
+	})
+}
+
+// bindError says what to do about an address that cannot be listened on.
+func bindError(addr string, err error) error {
+	_, port, _ := net.SplitHostPort(addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE) && port != "":
+		return fmt.Errorf("cannot listen on %s: another program has port %s (see who: ss -ltnp 'sport = :%s'); end it, or choose another port here", addr, port, port)
+	case errors.Is(err, syscall.EACCES) || errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("cannot listen on %s: no permission; ports below 1024 need root or CAP_NET_BIND_SERVICE", addr)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("cannot listen on %s: this machine has no such address (see them: ip addr)", addr)
+	}
+	return fmt.Errorf("cannot listen on %s: %w", addr, err)
+}
+
+// removeStaleSocket removes a unix socket that an ended process left: nobody answers there.
+func removeStaleSocket(path string) {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode()&fs.ModeSocket == 0 {
+		return
+	}
+	c, err := net.Dial("unix", path)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		os.Remove(path) // if that fails, listening says why
+	} else if err == nil {
+		c.Close()
+	}
+}

@@ -1,0 +1,243 @@
+package main
+
+// Rules of this file.
+//
+// One change at a time (i.mu): a start, a reload and a stop are the same thing, a change of resources; a stop is the change to
+// none. A change first makes all that is new; only then is the table swapped, the new ports accept, and what is no longer named
+// is retired. So a change that fails has changed nothing.
+//
+// What is retired ends in the background. Replaced by other settings under its name, its connections stay as long as they like;
+// removed, they have drain_timeout. A stop cuts both when its own time is over.
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gateway/internal/admin"
+	"gateway/internal/config"
+	"gateway/internal/gateway"
+	"gateway/internal/metrics"
+	"gateway/internal/resource"
+)
+
+// instance is a running gateway.
+type instance struct {
+	log     *slog.Logger
+	level   *slog.LevelVar // of log
+	metrics *metrics.Metrics
+	started time.Time
+	failed  chan error                     // the first thing that broke for good
+	load    func() (*config.Config, error) // for a reload
+
+	server *gateway.Server
+	grpc   gateway.Switch
+
+	mu        sync.Mutex
+	resources resource.Set
+	begin     []func() // what the change at hand starts, once nothing can fail any more
+	history   []*generation
+	refused   string // why the last reload was, if it was
+
+	current  atomic.Pointer[generation]
+	draining atomic.Bool
+	running  sync.WaitGroup // what serves a listener
+	retiring sync.WaitGroup // what was retired and has not ended
+	cut      atomic.Int64   // connections that did not end in time
+
+	cutting context.Context // done when a stop waits no longer
+	cutNow  context.CancelFunc
+}
+
+// start makes what cfg describes and serves. On an error nothing is left running or bound. level is that of log. load is asked
+// for another configuration by a reload; nil: there is none.
+func start(cfg *config.Config, log *slog.Logger, level *slog.LevelVar, load func() (*config.Config, error)) (*instance, error) {
+	i := &instance{log: log, level: level, metrics: metrics.New(), started: time.Now(), failed: make(chan error, 1), load: load}
+	i.cutting, i.cutNow = context.WithCancel(context.Background())
+	i.server = gateway.New(gateway.Options{Log: log, Metrics: i.metrics, GRPC: &i.grpc})
+	i.metrics.WatchGenerations(i.generationNumber, i.oldestInUse)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if err := i.apply(cfg); err != nil {
+		i.cutNow()
+		i.retiring.Wait()
+		i.server.Close()
+		return nil, err
+	}
+	return i, nil
+}
+
+// apply makes cfg the current configuration, or changes nothing. It needs the mutex.
+func (i *instance) apply(cfg *config.Config) error {
+	change := i.resources.Change()
+	defer change.Abort()
+	i.begin = nil
+	next, err := i.build(change, cfg)
+	if err != nil {
+		return err
+	}
+	next.number, next.since = i.generationNumber()+1, time.Now()
+	if before := i.current.Load(); before != nil && before.config.Log.Format != cfg.Log.Format {
+		i.log.Warn("the log keeps its format until the next start", "asked", cfg.Log.Format)
+	}
+	i.level.Set(cfg.Log.Level)
+	i.server.SetHeldMax(cfg.Limits.Held)
+	i.server.SetTable(next.table)
+	i.current.Store(next)
+	i.history = append(i.history, next)
+	for _, begin := range i.begin {
+		begin()
+	}
+	change.Commit()
+	return nil
+}
+
+// reload loads the configuration again and applies it. After an error everything is as it was.
+func (i *instance) reload() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.draining.Load() {
+		return errors.New("the gateway is stopping")
+	}
+	cfg, err := i.load()
+	return i.change(cfg, err)
+}
+
+// reloadChanged does what reload does, unless the configuration says the same as when it was last loaded.
+func (i *instance) reloadChanged() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.draining.Load() {
+		return
+	}
+	cfg, err := i.load()
+	if err != nil && err.Error() == i.refused || err == nil && reflect.DeepEqual(cfg, i.current.Load().config) {
+		return
+	}
+	i.change(cfg, err) // what goes wrong is logged there
+}
+
+// change applies what was loaded, if it was, and tells how that went. It needs the mutex.
+func (i *instance) change(cfg *config.Config, err error) error {
+	if err == nil {
+		err = i.apply(cfg)
+	}
+	i.refused = ""
+	if err != nil {
+		i.refused = err.Error()
+		i.metrics.Reloads.WithLabelValues("refused").Inc()
+		i.log.Error("reload refused, nothing has changed", "error", err)
+		return err
+	}
+	i.metrics.Reloads.WithLabelValues("applied").Inc()
+	i.log.Info("reloaded", "generation", i.generationNumber())
+	return nil
+}
+
+// keep makes a Retire out of end, which waits for something to end until its context is done, then cuts what is left, and
+// tells how many connections that were.
+func (i *instance) keep(end func(context.Context) (cut int)) resource.Retire {
+	return func(replaced bool) {
+		i.retiring.Go(func() {
+			ctx := i.cutting
+			if current := i.current.Load(); !replaced && current != nil {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, current.config.DrainTimeout)
+				defer cancel()
+			}
+			i.cut.Add(int64(end(ctx)))
+		})
+	}
+}
+
+// onBegin has f called when the change at hand can no longer fail.
+func (i *instance) onBegin(f func()) { i.begin = append(i.begin, f) }
+
+// fail reports that something broke for good.
+func (i *instance) fail(err error) {
+	select {
+	case i.failed <- err:
+	default: // one reason to stop is enough
+	}
+}
+
+// shutdown stops accepting, waits for all connections until ctx is done, and then cuts what is left: what was read from
+// a relayed peer is still delivered. It returns how many connections were cut since the start.
+func (i *instance) shutdown(ctx context.Context) (cut int) {
+	i.draining.Store(true)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	defer context.AfterFunc(ctx, i.cutNow)()
+	ports := i.current.Load().ports
+	for _, p := range ports {
+		p.sniffer.Close()
+	}
+	i.resources.Change().Commit()
+	i.server.Drain(ctx)
+	for _, p := range ports {
+		if p.sniffer.Wait(ctx) != nil {
+			i.cut.Add(int64(i.server.Streams()))
+			break
+		}
+	}
+	i.cutNow()
+	i.retiring.Wait()
+	i.server.Close()
+	last, cancel := context.WithTimeout(context.Background(), cutGrace)
+	defer cancel()
+	for _, p := range ports {
+		if err := p.sniffer.Wait(last); err != nil {
+			i.log.Error("connections did not end after they were cut", "error", err)
+		}
+	}
+	i.running.Wait()
+	return int(i.cut.Load())
+}
+
+// drainTimeout is how long a stop waits.
+func (i *instance) drainTimeout() time.Duration { return i.current.Load().config.DrainTimeout }
+
+func (i *instance) generationNumber() int {
+	if g := i.current.Load(); g != nil {
+		return g.number
+	}
+	return 0
+}
+
+// oldestInUse is how long ago the oldest configuration was applied that a connection was still chosen by.
+func (i *instance) oldestInUse() time.Duration {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	current := i.current.Load()
+	for len(i.history) > 0 && i.history[0] != current && i.history[0].table.InUse() == 0 {
+		i.history = i.history[1:]
+	}
+	if len(i.history) == 0 {
+		return 0
+	}
+	return time.Since(i.history[0].since)
+}
+
+func (i *instance) adminOptions() admin.Options {
+	return admin.Options{
+		Token: func() string {
+			if a := i.current.Load().config.Admin; a != nil {
+				return string(a.Token)
+			}
+			return ""
+		},
+		Gather: i.metrics.Registry,
+		Status: func() any { return i.status() },
+		Ready: func() error {
+			if i.draining.Load() {
+				return errors.New("draining: connections end, none are taken")
+			}
+			return nil
+		},
+		Reload: i.reload,
+	}
+}

@@ -1,0 +1,9 @@
+//go:build soak
+
+package e2e
+
+const (
+	reloads         = 100
+	reloadZMTPConns = 2000
+	reloadStreams   = 500
+)

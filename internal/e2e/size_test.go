@@ -1,0 +1,10 @@
+//go:build !soak
+
+package e2e
+
+// The sizes of cases that have a larger one in make soak.
+const (
+	reloads         = 12
+	reloadZMTPConns = 40
+	reloadStreams   = 10
+)
