@@ -123,7 +123,11 @@ func TestServerWithoutTheKeyIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	welcome, err := impostor.welcome(nil, hello)
+	toClient, err := sharedKey(&hello.client, &impostor.secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	welcome, err := impostor.welcome(nil, hello, &toClient)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,13 +100,19 @@ func parseHello(body []byte) (h Hello, err error) {
 
 // OpensWith says whether the HELLO was made for the holder of this secret key.
 func (h *Hello) OpensWith(secret SecretKey) bool {
-	shared, err := sharedKey(&h.client, &secret)
+	_, ok := h.open(&secret)
+	return ok
+}
+
+// open returns the key between C' and s, with which WELCOME is sealed.
+func (h *Hello) open(secret *SecretKey) (shared [KeyBytes]byte, ok bool) {
+	shared, err := sharedKey(&h.client, secret)
 	if err != nil {
-		return false // a low-order key would open with every secret key
+		return shared, false // a low-order key would open with every secret key
 	}
 	n := shortNonce(prefixHello, h.nonce)
 	zeros, ok := box.OpenAfterPrecomputation(nil, h.box[:], &n, &shared)
-	return ok && bytes.Equal(zeros, make([]byte, 64))
+	return shared, ok && bytes.Equal(zeros, make([]byte, 64))
 }
 
 // appendHello appends the body of a HELLO from the client's short-term key to the server's long-term key.

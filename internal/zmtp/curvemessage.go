@@ -16,7 +16,7 @@ const (
 const messageHeaderBytes = 1 + len(nameMessage) + shortNonceBytes
 
 // scratchKeepBytesMax is how much a scratch buffer may keep after a large message.
-const scratchKeepBytesMax = 64 << 10
+const scratchKeepBytesMax = 128 << 10
 
 // sealer makes MESSAGE frames. It is not safe for concurrent use: nonces must go out in order.
 type sealer struct {

@@ -48,10 +48,11 @@ func (h *curveServer) receive(out, body []byte) ([]byte, bool, error) {
 		if err != nil {
 			return out, false, err
 		}
-		if !hello.OpensWith(h.secret) {
+		toClient, ok := hello.open(&h.secret)
+		if !ok {
 			return out, false, malformed(ReasonBox, "HELLO does not open: the client expects another server key than %s", h.secret.Public())
 		}
-		out, err = h.welcome(out, hello)
+		out, err = h.welcome(out, hello, &toClient)
 		h.welcomed = err == nil
 		return out, false, err
 	}
@@ -62,14 +63,10 @@ func (h *curveServer) receive(out, body []byte) ([]byte, bool, error) {
 }
 
 // welcome appends Box [S' + cookie](S->C'), where the cookie is Box [C' + s'](K) under a key K of this connection alone.
-func (h *curveServer) welcome(out []byte, hello Hello) ([]byte, error) {
+func (h *curveServer) welcome(out []byte, hello Hello, toClient *[KeyBytes]byte) ([]byte, error) {
 	transient, err := GenerateKeyPair()
 	if err != nil {
 		return out, err
-	}
-	toClient, err := sharedKey(&hello.client, &h.secret)
-	if err != nil {
-		return out, malformed(ReasonBox, "HELLO: %v", err)
 	}
 	h.received = hello.nonce
 	_, _ = rand.Read(h.cookieKey[:]) // never fails
@@ -84,7 +81,7 @@ func (h *curveServer) welcome(out []byte, hello Hello) ([]byte, error) {
 	n := randomLongNonce(prefixWelcome)
 	out = appendCommandName(AppendFrameHeader(out, FlagCommand, welcomeBytes), nameWelcome)
 	out = append(out, n[8:]...)
-	return box.SealAfterPrecomputation(out, plain, &n, &toClient), nil
+	return box.SealAfterPrecomputation(out, plain, &n, toClient), nil
 }
 
 // initiate checks the cookie, the nonce, the box and the vouch, in this order, then who the client is.

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/crypto/curve25519"
 	"golang.org/x/crypto/nacl/box"
+	"golang.org/x/crypto/salsa20/salsa"
 )
 
 // KeyBytes is the size of a CURVE key, public or secret; as Z85 it takes 40 characters.
@@ -76,13 +77,16 @@ func GenerateKeyPair() (KeyPair, error) {
 	return KeyPair{Public: *public, Secret: *secret}, nil
 }
 
-// sharedKey is what box.Precompute returns, except that a public key of low order, which would make a key that anyone
-// can compute, is an error.
+// sharedKey is NaCl's crypto_box_beforenm: X25519, then HSalsa20. A public key of low order, which would make a key that
+// anyone can compute, is an error, which box.Precompute does not report.
 func sharedKey(peer *PublicKey, own *SecretKey) (shared [KeyBytes]byte, err error) {
-	if _, err := curve25519.X25519(own[:], peer[:]); err != nil {
+	point, err := curve25519.X25519(own[:], peer[:])
+	if err != nil {
 		return shared, errWeakKey
 	}
-	box.Precompute(&shared, (*[KeyBytes]byte)(peer), (*[KeyBytes]byte)(own))
+	var zero [16]byte
+	salsa.HSalsa20(&shared, &zero, (*[KeyBytes]byte)(point), &salsa.Sigma)
+	clear(point)
 	return shared, nil
 }
 
