@@ -93,7 +93,8 @@ func TestFailedReloadChangesNothing(t *testing.T) {
 func TestNamedTwiceInOneChangeIsMadeOnce(t *testing.T) {
 	var s story
 	c := s.set.Change()
-	if s.use(t, c, "a", "1") != s.use(t, c, "a", "1") {
+	first := s.use(t, c, "a", "1")
+	if second := s.use(t, c, "a", "1"); second != first {
 		t.Error("it was made twice")
 	}
 	c.Commit()
