@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/crypto/curve25519"
 	"golang.org/x/crypto/nacl/box"
+	//lint:ignore SA1019 the key derivation of crypto_box_beforenm is HSalsa20, and box.Precompute hides a weak key
 	"golang.org/x/crypto/salsa20/salsa"
 )
 
