@@ -50,6 +50,29 @@ relay "telemetry" { # the gateway dials one connection per client
   connect_timeout = "5s"                # then the next target is tried
 }
 
+relay "vault" { # workers connect in, wait, and are paired one to one with clients
+  match {
+    listen    = ["inside"]
+    mechanism = ["CURVE"] # a client costs a worker only after a well-formed first command; left out: any, unseen
+  }
+  workers {
+    listen   = "127.0.0.1:5556"
+    source   = ["127.0.0.0/8"] # who may connect as a worker; a must on other addresses
+    agents   = true            # also `gateway agent`; no when left out
+    max_wait = "22s"           # retire a libzmq worker before its own handshake timer does; "0s" = never
+    # token  = env("AGENT_TOKEN") # what agents must know
+    # tls {                       # agents must speak TLS, and check this certificate
+    #   cert = "door.crt"
+    #   key  = "door.key"
+    # }
+  }
+  wait              = "20s"    # how long a client may wait for a worker
+  max_waiting       = 1000     # clients; one more is kept silent
+  handshake_timeout = "10s"    # then the worker is free again
+  affinity          = "source" # the same client meets the same worker again, with fallbacks; none, source, identity (NULL)
+  affinity_wait     = "1s"     # how long to wait for a busy favourite
+}
+
 relay "telemetry_next" {
   dial = ["tcp://127.0.0.1:3334"]
 }

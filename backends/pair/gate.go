@@ -29,7 +29,6 @@ const (
 	// bytes, each with its length (RFC 24).
 	readyBytesMax = 4 << 10
 	plainBytesMax = 6 + 2*256
-	curveBytesMax = zmtp.HelloFrameBytes - 2
 )
 
 // gate lets a client through to the room.
@@ -73,20 +72,31 @@ func (c *client) climb(ctx context.Context, allowed []zmtp.Mechanism) *failure {
 		return &failure{end: Mechanism, err: fmt.Errorf("pair: mechanism %s: only %v here", greeting.Mechanism, allowed)}
 	}
 	c.mechanism = greeting.Mechanism
-	body, err := ladder.FirstCommand(ctx, minorAnnounced, map[zmtp.Mechanism]int{
-		zmtp.MechanismNull: readyBytesMax, zmtp.MechanismPlain: plainBytesMax, zmtp.MechanismCurve: curveBytesMax,
-	}[c.mechanism])
-	if err == nil {
-		c.identity, err = firstWords(c.mechanism, ladder.FirstFrame(), body)
-	}
-	if err != nil {
-		return gateFailure(err)
+	bytesMax, known := firstBytesMax[c.mechanism]
+	if known {
+		body, err := ladder.FirstCommand(ctx, minorAnnounced, bytesMax)
+		if err == nil {
+			c.identity, err = firstWords(c.mechanism, ladder.FirstFrame(), body)
+		}
+		if err != nil {
+			return gateFailure(err)
+		}
 	}
 	read, written, _ := ladder.HandOver()
-	read[minorAt] = minorAnnounced
+	if known {
+		read[minorAt] = minorAnnounced
+	}
 	c.answered = written
 	c.tap.kept = append(read, conn.ahead...)
 	return nil
+}
+
+// firstBytesMax bounds a client's first command. A mechanism that is not here is not known: whose turn it is to speak after the
+// greeting is not known either, so its clients have shown enough when they have named it.
+var firstBytesMax = map[zmtp.Mechanism]int{
+	zmtp.MechanismNull:  readyBytesMax,
+	zmtp.MechanismPlain: plainBytesMax,
+	zmtp.MechanismCurve: zmtp.HelloFrameBytes - 2,
 }
 
 // firstWords checks the first command of a mechanism's client, and tells the routing id where it shows.
@@ -146,14 +156,15 @@ func (r *Rendezvous) greet(w *worker) {
 		failed = r.expelled()
 	}
 	if failed == nil {
-		_, w.told, _ = ladder.HandOver()
-		w.mechanism, w.greeted, w.tap.kept = greeting.Mechanism, true, conn.ahead
+		var read []byte
+		read, w.told, _ = ladder.HandOver()
+		w.mechanism, w.tap.kept = greeting.Mechanism, append(read, conn.ahead...)
 		r.place(w)
 		return
 	}
 	o := Outcome{End: failed.end, Err: failed.err}
 	if failed.end == Mechanism { // it would come back ten times a second
-		r.options.Hold(w.conn, func() { w.finish(o) })
+		r.hold(&w.peer, o)
 		return
 	}
 	w.finish(o)

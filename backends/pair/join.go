@@ -106,7 +106,7 @@ func (r *Rendezvous) judge(p *pairing, failed *failure) {
 	w.finish(Outcome{Partner: c.addr, End: failed.end, Stats: stats, Err: failed.err})
 	o := Outcome{Partner: w.title(), End: failed.end, Stats: stats, Err: failed.err}
 	if r.failing(c) {
-		r.options.Hold(c.conn, func() { c.finish(o) })
+		r.hold(&c.peer, o)
 		return
 	}
 	c.finish(o)
@@ -133,11 +133,11 @@ func (p *pairing) open() error {
 // answer takes what the client has got already from the start of the worker's stream.
 func (p *pairing) answer() *failure {
 	c, w := p.client, p.worker
-	if c.answered == 0 || w.greeted {
-		return nil
-	}
 	n := min(c.answered, len(w.tap.kept))
 	w.tap.kept = w.tap.kept[n:]
+	if n == c.answered {
+		return nil
+	}
 	_ = w.conn.SetReadDeadline(p.deadline)
 	if _, err := io.CopyN(io.Discard, w.conn, int64(c.answered-n)); err != nil {
 		return &failure{end: endOf(err), err: fmt.Errorf("pair: the worker did not answer the greeting of a ZMTP 3 client: %w", err)}

@@ -41,8 +41,7 @@ type worker struct {
 	name      string // of its identity
 	told      int    // bytes of its partner's greeting that it got already
 	mechanism zmtp.Mechanism
-	greeted   bool // its own greeting was taken from its stream
-	slots     int  // agent: how many it keeps
+	slots     int // agent: how many it keeps
 	stages    []stage
 }
 

@@ -43,7 +43,9 @@ type Rendezvous struct {
 	gating  crowd
 	born    time.Time
 
-	stopping context.Context
+	closing  context.Context // done when a shutdown begins
+	close    context.CancelFunc
+	stopping context.Context // done when a shutdown waits no longer
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 
@@ -63,6 +65,7 @@ func New(o Options) *Rendezvous {
 	r.counts = counts{waitingMax: r.options.WaitingMax, parkedMax: r.options.ParkedMax}
 	r.gating.max = r.options.GatingMax
 	r.stopping, r.stop = context.WithCancel(context.Background())
+	r.closing, r.close = context.WithCancel(context.Background())
 	mechanisms := r.options.Mechanisms
 	if len(mechanisms) == 0 {
 		mechanisms = []zmtp.Mechanism{""}
@@ -335,10 +338,19 @@ func (r *Rendezvous) forget(room *room, id *identity) {
 func (r *Rendezvous) refuse(c *client, o Outcome) {
 	switch o.End {
 	case Full, Mechanism, FirstWords, Failing:
-		r.options.Hold(c.conn, func() { c.finish(o) })
+		r.hold(&c.peer, o)
 	default:
 		c.finish(o)
 	}
+}
+
+// hold keeps a peer silent until it leaves, the holder has no more place for it, or a shutdown begins.
+func (r *Rendezvous) hold(p *peer, o Outcome) {
+	stop := context.AfterFunc(r.closing, func() { p.conn.Close() })
+	r.options.Hold(p.conn, func() {
+		stop()
+		p.finish(o)
+	})
 }
 
 // Live tells how many pairs there are.
@@ -349,8 +361,7 @@ func (r *Rendezvous) Live() int {
 }
 
 // Shutdown ends at once who waits, and waits for the pairs until ctx is done; then it cuts those that are left and tells how
-// many they were: what was read from them is still delivered, see relay.Group. It returns when every done has. What was given
-// to Options.Hold is the holder's to end.
+// many they were: what was read from them is still delivered, see relay.Group. It returns when every done has.
 func (r *Rendezvous) Shutdown(ctx context.Context) (cut int) {
 	r.mu.Lock()
 	r.stopped = true
@@ -364,6 +375,7 @@ func (r *Rendezvous) Shutdown(ctx context.Context) (cut int) {
 	}
 	r.mu.Unlock()
 	r.gating.close()
+	r.close()
 	for _, p := range waiting {
 		p.tap.close()
 		p.finish(Outcome{End: Stopped, Err: ErrStopped})

@@ -27,7 +27,7 @@ type turn struct {
 	name   string
 }
 
-// turns are the commands that follow a client's first.
+// turns are the commands that follow a client's first. Of a mechanism that is not here nothing is watched.
 var turns = map[zmtp.Mechanism][]turn{
 	zmtp.MechanismNull:  {{true, "READY"}},
 	zmtp.MechanismPlain: {{true, "WELCOME"}, {false, "INITIATE"}, {true, "READY"}},

@@ -33,20 +33,14 @@ type portSettings struct {
 
 // port is the port of a listen block.
 func (i *instance) port(change *resource.Change, l config.Listener) (*port, error) {
-	socket, err := resource.Use(change, "socket "+l.Addr, nil, func() (*net.TCPListener, resource.Retire, error) {
-		s, err := net.Listen("tcp", l.Addr)
-		if err != nil {
-			return nil, nil, bindError(l.Addr, err)
-		}
-		return s.(*net.TCPListener), func(bool) { s.Close() }, nil
-	})
+	socket, err := i.socket(change, l.Addr)
 	if err != nil {
 		return nil, err
 	}
 	settings := portSettings{socket: socket, listener: l}
 	settings.listener.Range = hcl.Range{}
 	return resource.Use(change, "port "+l.Addr, settings, func() (*port, resource.Retire, error) {
-		p := &port{name: l.Name, addr: socket.Addr(), sniffer: sniff.NewServer(sniff.Options{
+		return i.open(socket, sniff.Options{
 			Name:           l.Name,
 			Timeout:        l.SniffTimeout,
 			ConnectionsMax: l.MaxConnections,
@@ -54,31 +48,47 @@ func (i *instance) port(change *resource.Change, l config.Listener) (*port, erro
 			Handle:         func(c *sniff.Conn, release func()) { i.server.Handle(l.Name, c, release) },
 			Log:            i.log,
 			Metrics:        i.metrics,
-		})}
-		shared, err := duplicate(socket)
-		if err != nil {
-			return nil, nil, fmt.Errorf("cannot share the socket of %s: %w", l.Addr, err)
-		}
-		i.onBegin(func() {
-			i.log.Info("listening", "name", p.name, "addr", p.addr.String())
-			i.running.Go(func() {
-				if err := p.sniffer.Serve(shared); err != nil {
-					i.fail(err)
-				}
-			})
 		})
-		end := i.keep(func(ctx context.Context) int {
-			if err := p.sniffer.Wait(ctx); err != nil {
-				i.log.Debug("connections outlived their listener", "error", err)
-			}
-			return 0 // they are counted where they are cut
-		})
-		return p, func(replaced bool) {
-			p.sniffer.Retire()
-			shared.Close() // for one that never served
-			end(replaced)
-		}, nil
 	})
+}
+
+// socket is the bound socket of an address.
+func (i *instance) socket(change *resource.Change, addr string) (*net.TCPListener, error) {
+	return resource.Use(change, "socket "+addr, nil, func() (*net.TCPListener, resource.Retire, error) {
+		s, err := net.Listen("tcp", addr)
+		if err != nil {
+			return nil, nil, bindError(addr, err)
+		}
+		return s.(*net.TCPListener), func(bool) { s.Close() }, nil
+	})
+}
+
+// open makes a port that will accept from a socket.
+func (i *instance) open(socket *net.TCPListener, o sniff.Options) (*port, resource.Retire, error) {
+	p := &port{name: o.Name, addr: socket.Addr(), sniffer: sniff.NewServer(o)}
+	shared, err := duplicate(socket)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot share the socket of %s: %w", p.addr, err)
+	}
+	i.onBegin(func() {
+		i.log.Info("listening", "name", p.name, "addr", p.addr.String())
+		i.running.Go(func() {
+			if err := p.sniffer.Serve(shared); err != nil {
+				i.fail(err)
+			}
+		})
+	})
+	end := i.keep(func(ctx context.Context) int {
+		if err := p.sniffer.Wait(ctx); err != nil {
+			i.log.Debug("connections outlived their listener", "error", err)
+		}
+		return 0 // they are counted where they are cut
+	})
+	return p, func(replaced bool) {
+		p.sniffer.Retire()
+		shared.Close() // for one that never served
+		end(replaced)
+	}, nil
 }
 
 // duplicate is another listener on the same socket.

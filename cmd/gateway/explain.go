@@ -174,7 +174,7 @@ func explainBlock(w io.Writer, cfg *config.Config, f *gateway.Facts) {
 	case choice.Block != nil:
 		for _, r := range cfg.Relays {
 			if r.Name == choice.Block.Name {
-				fmt.Fprintf(w, "  relay %q (%s) takes it and dials %s\n", r.Name, config.Place(r.Range), targetTexts(r.Dial))
+				fmt.Fprintf(w, "  relay %q (%s) takes it and %s\n", r.Name, config.Place(r.Range), goesOn(r))
 			}
 		}
 	case choice.Server == gateway.ServerGRPC:

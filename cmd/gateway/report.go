@@ -35,7 +35,9 @@ func (i *instance) status() status {
 		s.Listeners = append(s.Listeners, listenerStatus{p.name, p.addr.String()})
 	}
 	for _, r := range g.config.Relays {
-		s.Relays = append(s.Relays, relayStatus{r.Name, g.relays[r.Name].Status()})
+		if b := g.relays[r.Name]; b != nil {
+			s.Relays = append(s.Relays, relayStatus{r.Name, b.Status()})
+		}
 	}
 	if g.proxy != nil {
 		s.GRPC = g.proxy.Status()

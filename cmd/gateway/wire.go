@@ -14,6 +14,7 @@ import (
 
 	"gateway/backends/dial"
 	"gateway/backends/grpcproxy"
+	"gateway/backends/pair"
 	"gateway/backends/relay"
 	"gateway/internal/config"
 	"gateway/internal/gateway"
@@ -24,20 +25,29 @@ import (
 
 // generation is one configuration at work. What it names is made by a reload or taken over from the one before.
 type generation struct {
-	number int
-	since  time.Time
-	config *config.Config
-	ports  []*port
-	relays map[string]*dial.Backend
-	proxy  *grpcproxy.Proxy // nil without grpc blocks
-	admin  *adminPort       // nil without an admin block
-	table  *gateway.Table
+	number   int
+	since    time.Time
+	config   *config.Config
+	ports    []*port // the exposed ones, and the workers' doors
+	relays   map[string]*dial.Backend
+	meetings map[string]*pair.Rendezvous // of relays whose workers connect in
+	proxy    *grpcproxy.Proxy            // nil without grpc blocks
+	admin    *adminPort                  // nil without an admin block
+	table    *gateway.Table
 }
 
 // build makes the generation that cfg describes, as part of change: nothing is served and nothing retired yet.
 func (i *instance) build(change *resource.Change, cfg *config.Config) (*generation, error) {
-	g := &generation{config: cfg, relays: map[string]*dial.Backend{}}
+	g := &generation{config: cfg, relays: map[string]*dial.Backend{}, meetings: map[string]*pair.Rendezvous{}}
 	for _, r := range cfg.Relays {
+		if r.Workers != nil {
+			meeting, door, err := i.meeting(change, r)
+			if err != nil {
+				return nil, placed(r.Workers.Range, err)
+			}
+			g.meetings[r.Name], g.ports = meeting, append(g.ports, door)
+			continue
+		}
 		b, err := i.relay(change, r)
 		if err != nil {
 			return nil, placed(r.Range, fmt.Errorf("relay %q: %w", r.Name, err))
@@ -64,7 +74,7 @@ func (i *instance) build(change *resource.Change, cfg *config.Config) (*generati
 		}
 		g.admin = a
 	}
-	g.table = tableOf(cfg, g.relays)
+	g.table = tableOf(cfg, g.handlers())
 	return g, nil
 }
 
@@ -101,15 +111,23 @@ func (i *instance) grpcProxy(change *resource.Change, cfg *config.Config) (*grpc
 	})
 }
 
-// tableOf makes the table; backends may be nil for one that only explains.
-func tableOf(cfg *config.Config, backends map[string]*dial.Backend) *gateway.Table {
+// handlers are the relays' handlers, by block.
+func (g *generation) handlers() map[string]gateway.Handler {
+	all := map[string]gateway.Handler{}
+	for name, b := range g.relays {
+		all[name] = relayHandler{b}
+	}
+	for name, r := range g.meetings {
+		all[name] = pairHandler{r}
+	}
+	return all
+}
+
+// tableOf makes the table; handlers may be nil for one that only explains.
+func tableOf(cfg *config.Config, handlers map[string]gateway.Handler) *gateway.Table {
 	t := &gateway.Table{GRPC: len(cfg.Routes) > 0}
 	for _, r := range cfg.Relays {
-		b := gateway.Block{Name: r.Name, Match: matchOf(r.Match)}
-		if backend := backends[r.Name]; backend != nil {
-			b.Handler = relayHandler{backend}
-		}
-		t.Relays = append(t.Relays, b)
+		t.Relays = append(t.Relays, gateway.Block{Name: r.Name, Match: matchOf(r.Match), Handler: handlers[r.Name]})
 	}
 	return t
 }

@@ -47,10 +47,11 @@ type Backend struct {
 type Relay struct {
 	Name           string
 	Match          Match
-	Dial           []Target      // tcp://host:port, unix:///path or ipc:///path; at least one
+	Dial           []Target      // tcp://host:port, unix:///path or ipc:///path; at least one, or else Workers
 	Balance        Balance       // LeastConnections (when left out) or RoundRobin
 	IdleTimeout    time.Duration // 0: none
 	ConnectTimeout time.Duration // of one target; 0: left out
+	Workers        *Workers      // workers connect in, and nobody is dialled; nil: Dial
 	Range          hcl.Range     // of the name
 }
 

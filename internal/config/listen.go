@@ -73,4 +73,33 @@ func (r *reader) checkAddresses(cfg *Config) {
 			r.errorAt(a.Range, "The admin port is public", "%s is taken by the listener %s at %s. Give admin a port of its own.", quoted(a.Addr), quoted(l.Addr), Place(l.Range))
 		}
 	}
+	r.checkDoors(cfg)
+}
+
+// checkDoors reports workers' doors whose address something else has.
+func (r *reader) checkDoors(cfg *Config) {
+	type taken struct {
+		by, addr string
+		at       hcl.Range
+	}
+	var all []taken
+	for _, l := range cfg.Listeners {
+		all = append(all, taken{"the listener", l.Addr, l.Range})
+	}
+	if a := cfg.Admin; a != nil && a.Network == "tcp" {
+		all = append(all, taken{"admin", a.Addr, a.Range})
+	}
+	for _, relay := range cfg.Relays {
+		if relay.Workers == nil {
+			continue
+		}
+		w := relay.Workers
+		for _, t := range all {
+			if overlap(w.Addr, t.addr) {
+				r.errorAt(w.Range, "Duplicate listen address", "%s is taken by %s at %s. The workers' door needs a port of its own.", quoted(w.Addr), t.by, Place(t.at))
+				break
+			}
+		}
+		all = append(all, taken{"another workers' door", w.Addr, w.Range})
+	}
 }

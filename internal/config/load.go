@@ -39,7 +39,7 @@ func Parse(filename string, src []byte) (*Config, Diagnostics) {
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	r := &reader{eval: &hcl.EvalContext{Functions: map[string]function.Function{
+	r := &reader{dir: filepath.Dir(filename), eval: &hcl.EvalContext{Functions: map[string]function.Function{
 		"env":  envFunction,
 		"file": fileFunction(filepath.Dir(filename)),
 	}}}

@@ -81,6 +81,18 @@ func TestEveryWordArrivesWithItsValue(t *testing.T) {
 				Balance: LeastConnections, IdleTimeout: time.Hour, ConnectTimeout: 5 * time.Second,
 			},
 			{
+				Name: "vault",
+				Match: Match{
+					Protocol: ZMTP, Listen: []string{"inside"}, Percent: 100, Introduction: Introduction{Mechanism: []string{"CURVE"}},
+				},
+				Balance: LeastConnections,
+				Workers: &Workers{
+					Addr: "127.0.0.1:5556", Source: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Agents: true, MaxWait: 22 * time.Second,
+					Wait: 20 * time.Second, MaxWaiting: 1000, HandshakeTimeout: 10 * time.Second,
+					Affinity: AffinitySource, AffinityWait: time.Second,
+				},
+			},
+			{
 				Name: "telemetry_next", Match: Match{Protocol: ZMTP, Percent: 100}, Balance: LeastConnections,
 				Dial: []Target{{Text: "tcp://127.0.0.1:3334", Network: "tcp", Address: "127.0.0.1:3334"}},
 			},

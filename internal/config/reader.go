@@ -15,6 +15,7 @@ import (
 // its default (or zero) if the word is left out or wrong; being wrong was reported by then.
 type reader struct {
 	eval  *hcl.EvalContext
+	dir   string // of the configuration file
 	diags hcl.Diagnostics
 
 	// incomplete says that a block had to be left out, unknown or without its label: what seems to be missing may

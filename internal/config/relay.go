@@ -28,18 +28,20 @@ func (r *reader) relays(blocks []relaySchema, listeners []Listener) []Relay {
 
 func (r *reader) relay(b relaySchema, listeners []Listener) Relay {
 	r.checkName("relay", b.Name, b.NameRange)
-	if b.Dial == nil {
-		r.errorAt(b.DefRange, "A relay without a target", "Say where the bytes go: dial = [\"tcp://127.0.0.1:5560\"]")
+	if b.Dial == nil && b.Workers == nil {
+		r.errorAt(b.DefRange, "A relay without a target", "Say where the bytes go: dial = [\"tcp://127.0.0.1:5560\"], or workers { listen = \"127.0.0.1:5556\" } for workers that connect in.")
 	}
 	dial, _ := r.list(b.Dial, "tcp://127.0.0.1:5560")
 	idle, _ := r.durationOrNone(b.IdleTimeout)
+	match := r.match(b.Match, listeners)
 	return Relay{
 		Name:           b.Name,
-		Match:          r.match(b.Match, listeners),
+		Match:          match,
 		Dial:           r.targets(dial, dialTarget),
 		Balance:        oneOf(r, b.Balance, LeastConnections, LeastConnections, RoundRobin),
 		IdleTimeout:    idle,
 		ConnectTimeout: r.duration(b.ConnectTimeout, 0),
+		Workers:        r.workers(b, match),
 		Range:          b.NameRange,
 	}
 }

@@ -43,6 +43,29 @@ type relaySchema struct {
 	Balance        *hcl.Attribute `hcl:"balance,optional"`
 	IdleTimeout    *hcl.Attribute `hcl:"idle_timeout,optional"`
 	ConnectTimeout *hcl.Attribute `hcl:"connect_timeout,optional"`
+
+	Workers          *workersSchema `hcl:"workers,block"`
+	Wait             *hcl.Attribute `hcl:"wait,optional"`
+	MaxWaiting       *hcl.Attribute `hcl:"max_waiting,optional"`
+	HandshakeTimeout *hcl.Attribute `hcl:"handshake_timeout,optional"`
+	Affinity         *hcl.Attribute `hcl:"affinity,optional"`
+	AffinityWait     *hcl.Attribute `hcl:"affinity_wait,optional"`
+}
+
+type workersSchema struct {
+	DefRange hcl.Range      `hcl:",def_range"`
+	Listen   *hcl.Attribute `hcl:"listen,optional"`
+	Source   *hcl.Attribute `hcl:"source,optional"`
+	Agents   *hcl.Attribute `hcl:"agents,optional"`
+	MaxWait  *hcl.Attribute `hcl:"max_wait,optional"`
+	Token    *hcl.Attribute `hcl:"token,optional"`
+	TLS      *tlsSchema     `hcl:"tls,block"`
+}
+
+type tlsSchema struct {
+	DefRange hcl.Range      `hcl:",def_range"`
+	Cert     *hcl.Attribute `hcl:"cert,optional"`
+	Key      *hcl.Attribute `hcl:"key,optional"`
 }
 
 type matchSchema struct {

@@ -82,6 +82,10 @@ func (r *room) hold(c net.Conn, done func(Outcome)) {
 	}()
 }
 
+// Hold keeps a ZMTP client silent, beside those that no block takes and within the same limit, and calls ended when it has
+// left or was closed. It returns at once.
+func (s *Server) Hold(c net.Conn, ended func()) { s.held.hold(c, func(Outcome) { ended() }) }
+
 // close lets all go, and holds nobody any more.
 func (r *room) close() {
 	r.mu.Lock()
