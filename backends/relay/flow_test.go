@@ -26,9 +26,9 @@ const (
 func testEchoComesBack(t *testing.T, s *scene) {
 	c := s.cast(t, Limits{})
 	for range 100 {
-		send(t, c.client, []byte("ping"))
+		say(t, c.client, []byte("ping"))
 		want(t, c.worker, []byte("ping"))
-		send(t, c.worker, []byte("answer"))
+		say(t, c.worker, []byte("answer"))
 		want(t, c.client, []byte("answer"))
 	}
 	c.client.Close()
@@ -76,8 +76,8 @@ func testBulkBothWaysIsIdentical(t *testing.T, s *scene) {
 func testWhatWasReadAheadComesFirst(t *testing.T, s *scene) {
 	client, a := s.connect(t)
 	worker, b := s.connect(t)
-	send(t, client, []byte("client"))
-	send(t, worker, []byte("worker"))
+	say(t, client, []byte("client"))
+	say(t, worker, []byte("worker"))
 	ahead := noise(3, 200_000) // more than a buffer of either engine
 	nested := &readAhead{&readAhead{a, ahead}, []byte("outer ")}
 	c := s.start(client, worker, nested, &readAhead{b, []byte("hello ")}, Limits{})
@@ -132,7 +132,7 @@ func testManyPairsDoNotMixBytes(t *testing.T, s *scene) {
 func testPeersGoneBeforeTheStart(t *testing.T, s *scene) {
 	client, a := s.connect(t)
 	worker, b := s.connect(t)
-	send(t, client, []byte("last words"))
+	say(t, client, []byte("last words"))
 	client.Close()
 	worker.Close()
 	b.Close() // even our own end
@@ -141,7 +141,7 @@ func testPeersGoneBeforeTheStart(t *testing.T, s *scene) {
 
 	client, a = s.connect(t)
 	worker, b = s.connect(t)
-	send(t, client, []byte("last words"))
+	say(t, client, []byte("last words"))
 	client.Close()
 	c = s.start(client, worker, a, b, Limits{})
 	want(t, worker, []byte("last words"))

@@ -186,7 +186,7 @@ func (c *cast) wantCut(t *testing.T, first Side, reason Reason) {
 	}
 }
 
-func send(t *testing.T, c net.Conn, b []byte) {
+func say(t *testing.T, c net.Conn, b []byte) {
 	t.Helper()
 	if _, err := c.Write(b); err != nil {
 		t.Fatalf("write: %v", err)
