@@ -47,18 +47,6 @@ func capture(t *testing.T, server, client *zmq.Socket, talk func()) (fromClient,
 	return recorded[0].Bytes(), recorded[1].Bytes()
 }
 
-// manKeys are the securities of the published keys, so that the captured HELLO can be opened.
-func manKeys(t *testing.T) (client, server Security) {
-	t.Helper()
-	serverSecret, err1 := ParseSecretKey(manServerSecret)
-	clientSecret, err2 := ParseSecretKey(manClientSecret)
-	if err := errors.Join(err1, err2); err != nil {
-		t.Fatal(err)
-	}
-	return CurveClient{Server: serverSecret.Public(), Pair: KeyPair{Public: clientSecret.Public(), Secret: clientSecret}},
-		CurveServer{Secret: serverSecret}
-}
-
 func TestCapturesAreWhatLibzmqSays(t *testing.T) {
 	securities := allSecurities(t)
 	curveClient, curveServer := manKeys(t)

@@ -18,6 +18,18 @@ const (
 	manServerSecret = "JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6"
 )
 
+// manKeys are the securities of the published keys, so that a captured HELLO can be opened.
+func manKeys(t testing.TB) (client, server Security) {
+	t.Helper()
+	serverSecret, err1 := ParseSecretKey(manServerSecret)
+	clientSecret, err2 := ParseSecretKey(manClientSecret)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	return CurveClient{Server: serverSecret.Public(), Pair: KeyPair{Public: clientSecret.Public(), Secret: clientSecret}},
+		CurveServer{Secret: serverSecret}
+}
+
 func TestZ85SaysHelloWorldAsTheRFCDoes(t *testing.T) {
 	b := []byte{0x86, 0x4F, 0xD2, 0x6F, 0xB5, 0x59, 0xF7, 0x5B}
 	if text, err := EncodeZ85(b); err != nil || text != "HelloWorld" {

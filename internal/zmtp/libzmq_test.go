@@ -225,32 +225,42 @@ func TestLibzmqUnderstandsOurSubscriptionsInBothForms(t *testing.T) {
 }
 
 func TestConnectionWithLibzmqOutlivesItsHeartbeatsAndOurs(t *testing.T) {
-	for name, security := range allSecurities(t) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := libzmqSocket(t, zmq.DEALER, security[0], security[1])
-			const beat = 50 * time.Millisecond
-			if err := errors.Join(s.SetHeartbeatIvl(beat), s.SetHeartbeatTimeout(20*beat), s.SetHeartbeatTtl(20*beat)); err != nil {
-				t.Fatal(err)
-			}
-			o := Options{SocketType: DEALER, Security: security[0], Heartbeat: Heartbeat{Interval: beat, Timeout: 20 * beat, TTL: 20 * beat}}
-			c := meetLibzmq(t, s, o, true)
-			received := make(chan error, 1)
-			m := &Message{}
-			go func() { received <- c.Recv(m) }()
-			select {
-			case err := <-received:
-				t.Fatalf("got %q, %v from a peer that said nothing", m.Parts(), err)
-			case <-time.After(heartbeatFor):
-			}
-			if _, err := s.Send("still here", 0); err != nil {
-				t.Fatal(err)
-			}
-			if err := <-received; err != nil {
-				t.Fatal(err)
-			}
-			wantParts(t, m, "still here")
-		})
+	const beat = 50 * time.Millisecond
+	type ending struct {
+		name string
+		err  error
+		m    Message
+	}
+	securities, ended := allSecurities(t), make(chan ending, 4)
+	sockets := map[string]*zmq.Socket{}
+	for name, security := range securities {
+		s := libzmqSocket(t, zmq.DEALER, security[0], security[1])
+		if err := errors.Join(s.SetHeartbeatIvl(beat), s.SetHeartbeatTimeout(20*beat), s.SetHeartbeatTtl(20*beat)); err != nil {
+			t.Fatal(err)
+		}
+		o := Options{SocketType: DEALER, Security: security[0], Heartbeat: Heartbeat{Interval: beat, Timeout: 20 * beat, TTL: 20 * beat}}
+		c := meetLibzmq(t, s, o, true)
+		sockets[name] = s
+		go func() {
+			e := ending{name: name}
+			e.err = c.Recv(&e.m)
+			ended <- e
+		}()
+	}
+	select {
+	case e := <-ended:
+		t.Fatalf("%s: got %q, %v from a peer that said nothing", e.name, e.m.Parts(), e.err)
+	case <-time.After(heartbeatFor):
+	}
+	for name, s := range sockets {
+		if _, err := s.Send("still here", 0); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		e := <-ended
+		if e.err != nil {
+			t.Fatalf("%s: %v", e.name, e.err)
+		}
+		wantParts(t, &e.m, "still here")
 	}
 }
 

@@ -9,6 +9,5 @@ const (
 	heartbeatFor     = time.Minute
 	halfOpenMax      = 10_000
 	floodFrames      = 1_000_000
-	steadyExchanges  = 20_000
 	largestBodyBytes = 16 << 20
 )

@@ -9,6 +9,5 @@ const (
 	heartbeatFor     = 3 * time.Second
 	halfOpenMax      = 500
 	floodFrames      = 20_000
-	steadyExchanges  = 200
 	largestBodyBytes = 16 << 20
 )
