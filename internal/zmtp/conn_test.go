@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // testWait bounds every wait of a test: long enough for a busy machine, short enough to see a hang.
@@ -287,6 +289,25 @@ func TestPeerThatLeavesBetweenMessagesIsEOFAndWithinOneIsNot(t *testing.T) {
 			t.Errorf("after %q: got %v, want %v", wire, err, want)
 		}
 	}
+}
+
+func TestClosedConnectionsLeaveNoGoroutine(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	for range 10 {
+		for _, s := range allSecurities(t) {
+			c, srv := connect(t, Options{SocketType: PUSH, Security: s[0]}, Options{SocketType: PULL, Security: s[1]})
+			send(t, c, "hello")
+			recv(t, srv)
+			c.Close()
+			srv.Close()
+			srv.Close() // twice is once
+		}
+	}
+	_, _, errC, errS := tryConnect(t, Options{SocketType: PUSH}, Options{SocketType: PUB}) // fails on both sides
+	if errC == nil || errS == nil {
+		t.Errorf("PUSH and PUB met: %v, %v", errC, errS)
+	}
+	goleak.VerifyNone(t, before)
 }
 
 func TestSubscriptionsArriveInBothForms(t *testing.T) {
