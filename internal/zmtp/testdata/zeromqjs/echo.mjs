@@ -4,7 +4,7 @@
 import { Dealer, version } from "zeromq";
 
 const { connect, bind, ...options } = JSON.parse(process.argv[2]);
-const socket = new Dealer({ linger: 0, heartbeatInterval: 50, ...options });
+const socket = new Dealer({ linger: 0, heartbeatInterval: 50, heartbeatTimeout: 5000, ...options });
 if (connect) socket.connect(connect);
 else await socket.bind(bind);
 console.log(version, connect ?? socket.lastEndpoint);
