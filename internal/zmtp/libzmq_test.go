@@ -235,10 +235,10 @@ func TestConnectionWithLibzmqOutlivesItsHeartbeatsAndOurs(t *testing.T) {
 	sockets := map[string]*zmq.Socket{}
 	for name, security := range securities {
 		s := libzmqSocket(t, zmq.DEALER, security[0], security[1])
-		if err := errors.Join(s.SetHeartbeatIvl(beat), s.SetHeartbeatTimeout(20*beat), s.SetHeartbeatTtl(20*beat)); err != nil {
+		if err := errors.Join(s.SetHeartbeatIvl(beat), s.SetHeartbeatTimeout(100*beat), s.SetHeartbeatTtl(100*beat)); err != nil {
 			t.Fatal(err)
 		}
-		o := Options{SocketType: DEALER, Security: security[0], Heartbeat: Heartbeat{Interval: beat, Timeout: 20 * beat, TTL: 20 * beat}}
+		o := Options{SocketType: DEALER, Security: security[0], Heartbeat: Heartbeat{Interval: beat, Timeout: 100 * beat, TTL: 100 * beat}}
 		c := meetLibzmq(t, s, o, true)
 		sockets[name] = s
 		go func() {
