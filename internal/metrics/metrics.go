@@ -32,6 +32,39 @@ type Metrics struct {
 	TargetEjected *prometheus.GaugeVec   // block, target: 1 while it is left out
 
 	Pair *Pair
+
+	SockJS *SockJS
+}
+
+// SockJS is what a sockjs block counts: browsers' sessions and their messages.
+type SockJS struct {
+	Sessions *prometheus.GaugeVec   // block, transport
+	Opened   *prometheus.CounterVec // block, transport
+	Ended    *prometheus.CounterVec // block, reason
+	Refused  *prometheus.CounterVec // block, reason
+	Messages *prometheus.CounterVec // block, direction: in (from browsers), out
+	Dropped  *prometheus.CounterVec // block, reason
+}
+
+// NewSockJS makes the collectors of SockJS and registers them.
+func NewSockJS(r prometheus.Registerer) *SockJS {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "gateway", Subsystem: "sockjs", Name: name, Help: help}, labels)
+		r.MustRegister(v)
+		return v
+	}
+	sessions := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: "gateway", Subsystem: "sockjs", Name: "sessions", Help: "Browsers' sessions open now, by the transport that opened them.",
+	}, []string{"block", "transport"})
+	r.MustRegister(sessions)
+	return &SockJS{
+		Sessions: sessions,
+		Opened:   counter("opened_total", "Sessions opened, by transport.", "block", "transport"),
+		Ended:    counter("ended_total", "Sessions that ended, by reason.", "block", "reason"),
+		Refused:  counter("refused_total", "Requests for a session that were refused, by reason.", "block", "reason"),
+		Messages: counter("messages_total", "Messages carried; in: from browsers, out: to browsers.", "block", "direction"),
+		Dropped:  counter("dropped_total", "Messages that went nowhere, by reason.", "block", "reason"),
+	}
 }
 
 // Pair is what a relay with workers counts: clients and workers that meet at the gateway.
@@ -92,6 +125,8 @@ func New() *Metrics {
 
 		Dials:         counter("dials_total", "Connection attempts to a target, by result.", "block", "target", "result"),
 		TargetEjected: gauge("target_ejected", "1 while a target is left out after failures.", "block", "target"),
+
+		SockJS: NewSockJS(r),
 
 		Pair: &Pair{
 			Parked:            gauge("pair_parked", "Workers that wait for a client.", "block"),
