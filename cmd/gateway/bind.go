@@ -33,7 +33,7 @@ type portSettings struct {
 
 // port is the port of a listen block.
 func (i *instance) port(change *resource.Change, l config.Listener) (*port, error) {
-	socket, err := i.socket(change, l.Addr)
+	socket, err := i.socket(change, l.Addr, l.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -52,9 +52,13 @@ func (i *instance) port(change *resource.Change, l config.Listener) (*port, erro
 	})
 }
 
-// socket is the bound socket of an address.
-func (i *instance) socket(change *resource.Change, addr string) (*net.TCPListener, error) {
-	return resource.Use(change, "socket "+addr, nil, func() (*net.TCPListener, resource.Retire, error) {
+// socket is the bound socket of an address. With port 0, any free one, each owner has its own.
+func (i *instance) socket(change *resource.Change, addr, owner string) (*net.TCPListener, error) {
+	name := "socket " + addr
+	if _, port, _ := net.SplitHostPort(addr); port == "0" {
+		name += " of " + owner
+	}
+	return resource.Use(change, name, nil, func() (*net.TCPListener, resource.Retire, error) {
 		s, err := net.Listen("tcp", addr)
 		if err != nil {
 			return nil, nil, bindError(addr, err)

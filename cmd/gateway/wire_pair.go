@@ -68,12 +68,12 @@ type doorSettings struct {
 // door is the port that the workers of a relay connect to.
 func (i *instance) door(change *resource.Change, r config.Relay, meeting *pair.Rendezvous) (*port, error) {
 	w := r.Workers
-	socket, err := i.socket(change, w.Addr)
+	socket, err := i.socket(change, w.Addr, r.Name+"/workers")
 	if err != nil {
 		return nil, err
 	}
 	settings := doorSettings{r.Name + "/workers", socket, meeting, w.Source, w.Agents, w.TLS}
-	return resource.Use(change, "door "+w.Addr, settings, func() (*port, resource.Retire, error) {
+	return resource.Use(change, "door "+settings.name, settings, func() (*port, resource.Retire, error) {
 		d := &door{source: w.Source, meeting: meeting, log: i.log.With("block", r.Name)}
 		o := sniff.Options{
 			Name: settings.name, Timeout: doorTimeout, Protocols: []sniff.Protocol{sniff.ZMTP}, Handle: d.handle, Log: i.log, Metrics: i.metrics,

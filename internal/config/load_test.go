@@ -40,6 +40,46 @@ func TestNewcomersFileLoadsWithoutAWord(t *testing.T) {
 	}
 }
 
+// fullRelays are the relays of demo/full.hcl.
+var fullRelays = []Relay{
+	{
+		Name: "telemetry",
+		Match: Match{
+			Protocol: ZMTP, Listen: []string{"public"}, Percent: 90,
+			Source: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
+			Introduction: Introduction{
+				Mechanism: []string{"NULL"}, SocketType: []string{"PUSH", "PAIR"}, Identity: "legacy-",
+			},
+		},
+		Dial: []Target{
+			{Text: "tcp://127.0.0.1:3333", Network: "tcp", Address: "127.0.0.1:3333"},
+			{Text: "unix:///run/pull.sock", Network: "unix", Address: "/run/pull.sock"},
+			{Text: "ipc:///run/pull-too.sock", Network: "unix", Address: "/run/pull-too.sock"},
+		},
+		Balance: LeastConnections, IdleTimeout: time.Hour, ConnectTimeout: 5 * time.Second,
+	},
+	{
+		Name: "vault",
+		Match: Match{
+			Protocol: ZMTP, Listen: []string{"inside"}, Percent: 100, Introduction: Introduction{Mechanism: []string{"CURVE"}},
+		},
+		Balance: LeastConnections,
+		Workers: &Workers{
+			Addr: "127.0.0.1:5556", Source: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Agents: true, MaxWait: 22 * time.Second,
+			Wait: 20 * time.Second, MaxWaiting: 1000, HandshakeTimeout: 10 * time.Second,
+			Affinity: AffinitySource, AffinityWait: time.Second,
+		},
+	},
+	{
+		Name: "telemetry_next", Match: Match{Protocol: ZMTP, Percent: 100}, Balance: LeastConnections,
+		Dial: []Target{{Text: "tcp://127.0.0.1:3334", Network: "tcp", Address: "127.0.0.1:3334"}},
+	},
+	{
+		Name: "ssh", Match: Match{Protocol: SSH, Percent: 100}, Balance: LeastConnections,
+		Dial: []Target{{Text: "tcp://127.0.0.1:22", Network: "tcp", Address: "127.0.0.1:22"}},
+	},
+}
+
 func TestEveryWordArrivesWithItsValue(t *testing.T) {
 	cfg, diags := Load("../../demo/full.hcl")
 	if len(diags.Diagnostics) > 0 {
@@ -63,44 +103,7 @@ func TestEveryWordArrivesWithItsValue(t *testing.T) {
 				Targets: []Target{{Text: "unix:///run/greeter-next.sock", Network: "unix", Address: "/run/greeter-next.sock"}},
 			},
 		},
-		Relays: []Relay{
-			{
-				Name: "telemetry",
-				Match: Match{
-					Protocol: ZMTP, Listen: []string{"public"}, Percent: 90,
-					Source: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
-					Introduction: Introduction{
-						Mechanism: []string{"NULL"}, SocketType: []string{"PUSH", "PAIR"}, Identity: "legacy-",
-					},
-				},
-				Dial: []Target{
-					{Text: "tcp://127.0.0.1:3333", Network: "tcp", Address: "127.0.0.1:3333"},
-					{Text: "unix:///run/pull.sock", Network: "unix", Address: "/run/pull.sock"},
-					{Text: "ipc:///run/pull-too.sock", Network: "unix", Address: "/run/pull-too.sock"},
-				},
-				Balance: LeastConnections, IdleTimeout: time.Hour, ConnectTimeout: 5 * time.Second,
-			},
-			{
-				Name: "vault",
-				Match: Match{
-					Protocol: ZMTP, Listen: []string{"inside"}, Percent: 100, Introduction: Introduction{Mechanism: []string{"CURVE"}},
-				},
-				Balance: LeastConnections,
-				Workers: &Workers{
-					Addr: "127.0.0.1:5556", Source: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Agents: true, MaxWait: 22 * time.Second,
-					Wait: 20 * time.Second, MaxWaiting: 1000, HandshakeTimeout: 10 * time.Second,
-					Affinity: AffinitySource, AffinityWait: time.Second,
-				},
-			},
-			{
-				Name: "telemetry_next", Match: Match{Protocol: ZMTP, Percent: 100}, Balance: LeastConnections,
-				Dial: []Target{{Text: "tcp://127.0.0.1:3334", Network: "tcp", Address: "127.0.0.1:3334"}},
-			},
-			{
-				Name: "ssh", Match: Match{Protocol: SSH, Percent: 100}, Balance: LeastConnections,
-				Dial: []Target{{Text: "tcp://127.0.0.1:22", Network: "tcp", Address: "127.0.0.1:22"}},
-			},
-		},
+		Relays: fullRelays,
 		Routes: []Route{
 			{
 				Pattern: "/demo.v1.Greeter/SayHello", Timeout: 2 * time.Second, MaxMessage: 16 << 20,

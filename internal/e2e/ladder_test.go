@@ -94,11 +94,7 @@ func ladderGateway(t *testing.T, keys curveKeys) *gatewayProcess {
 
 func TestClientsGoToTheirBlockByWhatTheyShow(t *testing.T) {
 	keys := newCurveKeys(t)
-	zmq.AuthStart()
-	t.Cleanup(zmq.AuthStop)
-	zmq.AuthAllow("*", "127.0.0.1")
-	zmq.AuthPlainAdd("*", "user", "password")
-	zmq.AuthCurveAdd("*", zmq.CURVE_ALLOW_ANY)
+	authenticate(t)
 	g := ladderGateway(t, keys)
 	endpoint := "tcp://" + g.addr("public")
 	for _, c := range []struct {

@@ -6,4 +6,7 @@ const (
 	reloads         = 100
 	reloadZMTPConns = 2000
 	reloadStreams   = 500
+
+	pairedPeers    = 50  // clients, and as many workers
+	pairedRequests = 200 // of each client
 )

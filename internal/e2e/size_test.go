@@ -7,4 +7,7 @@ const (
 	reloads         = 12
 	reloadZMTPConns = 40
 	reloadStreams   = 10
+
+	pairedPeers    = 50 // clients, and as many workers
+	pairedRequests = 40 // of each client
 )
