@@ -21,6 +21,9 @@ type Conn struct {
 	prefix   [prefixBytesMax]byte
 	read     uint8 // bytes of prefix that came from the peer
 	replayed uint8 // bytes of prefix that Read has given out
+
+	helloRead  bool // serverName is known
+	serverName string
 }
 
 // Result is how sniffing a connection ended.
@@ -32,6 +35,7 @@ const (
 	Unmatched               // the bytes fit no protocol
 	TimedOut                // not enough bytes before the deadline
 	Closed                  // the peer ended the connection, or it broke, before enough bytes came
+	Refused                 // for the reason that a Refusal names
 	Stopped                 // the server was closed meanwhile
 )
 
@@ -46,10 +50,40 @@ func (r Result) String() string {
 		return "timeout"
 	case Closed:
 		return "closed"
+	case Refused:
+		return "refused"
 	case Stopped:
 		return "stopped"
 	}
 	return "unknown result"
+}
+
+// Refusal is the error of a connection that is turned away although it may be well-formed.
+type Refusal struct {
+	Reason string // one of few words, for metrics
+	Err    error  // what exactly, for the log; may be nil
+}
+
+func (r *Refusal) Error() string {
+	if r.Err == nil {
+		return r.Reason
+	}
+	return r.Err.Error()
+}
+
+// Unwrap gives the details.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// resultOf tells how sniffing ended when reading failed with err.
+func resultOf(err error) Result {
+	var refusal *Refusal
+	switch {
+	case errors.As(err, &refusal):
+		return Refused
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return TimedOut
+	}
+	return Closed
 }
 
 // Detect classifies a connection that somebody else accepted, such as the inside of a TLS session, and returns when the
@@ -58,6 +92,14 @@ func (r Result) String() string {
 func Detect(raw net.Conn, protocols []Protocol, timeout time.Duration) (*Conn, Result) {
 	c := &Conn{Conn: raw}
 	return c, c.detect(protocols, timeout)
+}
+
+// Inside classifies what is inside a session that was built on an outer connection: TLS, once it has shaken hands. The
+// outer one's deadline goes on; what is known of the outer one, its ServerName, is kept. The caller owns the Conn, whatever
+// the result.
+func Inside(outer *Conn, session net.Conn, protocols []Protocol) (*Conn, Result) {
+	c := &Conn{Conn: session, helloRead: outer.helloRead, serverName: outer.serverName}
+	return c, c.classify(protocols)
 }
 
 // detect reads until the bytes are classified or cannot be. One deadline covers all reads: a peer that dribbles gets no
@@ -86,16 +128,18 @@ func (c *Conn) classify(protocols []Protocol) Result {
 			return Matched
 		case verdict == Reject:
 			return Unmatched
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return TimedOut
 		case err != nil:
-			return Closed
+			return resultOf(err)
 		}
 	}
 }
 
 // Protocol returns the name of the protocol that was recognised, "" if none was.
 func (c *Conn) Protocol() string { return c.protocol }
+
+// ServerName returns the name that a TLS client asked for (SNI), in lower case: "" if it named none, or if known is false,
+// for then nobody has read its ClientHello.
+func (c *Conn) ServerName() (name string, known bool) { return c.serverName, c.helloRead }
 
 // Prefix returns the bytes that sniffing has read and nobody has taken yet. It takes none.
 func (c *Conn) Prefix() []byte {
@@ -114,11 +158,13 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 // CloseWrite sends FIN: the peer reads EOF and can still answer. It fails with [errors.ErrUnsupported] if the raw
 // connection cannot be half-closed.
-func (c *Conn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+func (c *Conn) CloseWrite() error { return closeWrite(c.Conn) }
+
+func closeWrite(c net.Conn) error {
+	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
-	return fmt.Errorf("sniff: close the write side of a %T: %w", c.Conn, errors.ErrUnsupported)
+	return fmt.Errorf("sniff: close the write side of a %T: %w", c, errors.ErrUnsupported)
 }
 
 // Detach gives up the bytes that were read and not yet taken, and the raw connection, to a caller that moves bytes

@@ -35,11 +35,15 @@
 // [Server] takes a slot among all connections and one among those being sniffed before it accepts, so that it never
 // holds more than it may: the rest wait in the kernel's backlog. A connection has one deadline for all of sniffing,
 // however slowly its client dribbles; the deadline is cleared before anybody else sees the connection. One read usually
-// suffices; no more than 24 bytes are ever read. What cannot be matched goes to [Options.Unmatched], or is closed; it is
+// suffices; no more than 24 bytes are read. What cannot be matched goes to [Options.Otherwise], or is closed; it is
 // counted, and logged at most once a second.
 //
-// A listener that terminates TLS (crypto/tls.NewListener) works as any other: what is inside is classified, and the one
-// deadline covers the handshake. [Detect] classifies a connection that did not come through a Server.
+// Before that, a proxy in front may say whose connection it is ([Options.ProxyFrom]), and the client may not be welcome
+// ([Options.Admit]). Afterwards [Options.Within] may look further, under the same deadline: [Conn.ReadHello] tells which
+// name a TLS client asks for, and [Inside] classifies what is inside once TLS was terminated. Whoever is turned away on that
+// way is counted under the reason of its [Refusal], and logged at most once a second.
+//
+// [Detect] classifies a connection that did not come through a Server.
 //
 // # Servers that want a net.Listener
 //

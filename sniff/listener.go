@@ -3,7 +3,7 @@ package sniff
 // Rules of this file.
 //
 // Slots: a connection takes one of ConnectionsMax and one of SniffingMax before it is accepted. The second goes back as
-// soon as its protocol is known, the first when its owner calls release.
+// soon as its protocol is known, the first when its owner calls release. arrival.go goes on from there.
 //
 // Ownership: an accepted connection is in s.arrivals while it is sniffed. Whoever removes it from there owns it: either
 // its sniffing goroutine, which then hands it over, or Close. Nothing is handed over once Close has begun.
@@ -17,7 +17,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,10 +45,24 @@ type Options struct {
 	// It may also serve the connection before it returns; Close does not wait for it. Default: close.
 	Handle func(c *Conn, release func())
 
-	// Unmatched may take a connection that was not recognised (Unmatched), not in time (TimedOut), or whose peer sent
-	// too little and then ended its side (Closed). If it returns true it owns c, as Handle would; otherwise c is
-	// logged and closed. It must return at once: Close waits for it. Default: take none.
-	Unmatched func(c *Conn, result Result, release func()) bool
+	// Otherwise may take a connection that was not recognised (Unmatched), not in time (TimedOut), whose peer sent
+	// too little and then ended its side (Closed), or that was Refused, for the reason in why. If it returns true it
+	// owns c, as Handle would; otherwise c is closed. It must return at once: Close waits for it. Default: take none.
+	Otherwise func(c *Conn, result Result, why error, release func()) bool
+
+	// ProxyFrom tells which peers are proxies that begin each connection with a PROXY header, version 1 or 2, to say
+	// whose it is. From them it is a must; from others it is refused. Default: nobody.
+	ProxyFrom func(peer net.Addr) bool
+
+	// Admit is asked about each client, once its address is known and before a byte of it is looked at. It names the
+	// reason to refuse it, or "" and what to call when its connection has ended. Default: all are welcome.
+	Admit func(client net.Addr) (leave func(), reason string)
+
+	// Within gets each connection that was recognised, while it still counts as being sniffed, to look further into it:
+	// to terminate TLS and find out what is Inside, or to read a ClientHello. What it returns is handed over in c's
+	// place. It need not mind the deadline for reading, which runs already. An error refuses the connection. Default:
+	// nothing is looked into.
+	Within func(c *Conn, deadline time.Time) (*Conn, Result, error)
 
 	Log     *slog.Logger     // default slog.Default()
 	Metrics *metrics.Metrics // default: counted nowhere
@@ -63,6 +76,7 @@ type Server struct {
 
 	connections *semaphore.Weighted
 	sniffing    *semaphore.Weighted
+	refusing    *semaphore.Weighted // of those being sniffed, the ones that are refused already
 
 	stopping context.Context // done when Close begins
 	stop     context.CancelFunc
@@ -75,25 +89,11 @@ type Server struct {
 	arrivals  map[*arrival]struct{}
 }
 
-// arrival is an accepted connection and its slot. It stays reachable until release; Conn lives inside, so that a
-// connection costs one allocation.
-type arrival struct {
-	Conn
-	server   *Server
-	accepted time.Time
-	released atomic.Bool
-}
-
-func (a *arrival) release() {
-	if a.released.CompareAndSwap(false, true) {
-		a.server.connections.Release(1)
-	}
-}
-
 // meters are the metrics of one listener, looked up once.
 type meters struct {
 	accepted     prometheus.Counter
 	acceptErrors *prometheus.CounterVec
+	refused      *prometheus.CounterVec
 	sniffing     prometheus.Gauge
 	matched      map[string]prometheus.Observer // by protocol
 	failed       [Stopped + 1]prometheus.Observer
@@ -119,8 +119,11 @@ func NewServer(o Options) *Server {
 			release()
 		}
 	}
-	if o.Unmatched == nil {
-		o.Unmatched = func(*Conn, Result, func()) bool { return false }
+	if o.Otherwise == nil {
+		o.Otherwise = func(*Conn, Result, error, func()) bool { return false }
+	}
+	if o.ProxyFrom == nil {
+		o.ProxyFrom = func(net.Addr) bool { return false }
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -134,6 +137,7 @@ func NewServer(o Options) *Server {
 		meters:      newMeters(o),
 		connections: semaphore.NewWeighted(int64(o.ConnectionsMax)),
 		sniffing:    semaphore.NewWeighted(int64(o.SniffingMax)),
+		refusing:    semaphore.NewWeighted(int64(max(1, o.SniffingMax/refusingShare))),
 		listeners:   make(map[net.Listener]struct{}),
 		arrivals:    make(map[*arrival]struct{}),
 	}
@@ -145,6 +149,7 @@ func newMeters(o Options) meters {
 	m := meters{
 		accepted:     o.Metrics.Accepted.WithLabelValues(o.Name),
 		acceptErrors: o.Metrics.AcceptErrors.MustCurryWith(prometheus.Labels{"listener": o.Name}),
+		refused:      o.Metrics.Refused.MustCurryWith(prometheus.Labels{"listener": o.Name}),
 		sniffing:     o.Metrics.Sniffing.WithLabelValues(o.Name),
 		matched:      make(map[string]prometheus.Observer, len(o.Protocols)),
 	}
@@ -229,63 +234,6 @@ func (s *Server) takeSlots() bool {
 	return true
 }
 
-// admit takes over raw with the two slots, and starts to sniff it.
-func (s *Server) admit(raw net.Conn) {
-	a := &arrival{Conn: Conn{Conn: raw}, server: s, accepted: time.Now()}
-	s.meters.accepted.Inc()
-	s.meters.sniffing.Inc()
-
-	s.mu.Lock()
-	s.running.Add(1) // Serve still counts, so Close is waiting or has not begun
-	s.arrivals[a] = struct{}{}
-	if s.closed {
-		_ = raw.Close() // accepted while Close collected the others
-	}
-	s.mu.Unlock()
-
-	go s.sniff(a)
-}
-
-// sniff classifies a and hands it over.
-func (s *Server) sniff(a *arrival) {
-	result := a.detect(s.options.Protocols, s.options.Timeout)
-
-	s.mu.Lock()
-	delete(s.arrivals, a)
-	if s.closed {
-		result = Stopped
-	}
-	s.mu.Unlock()
-
-	s.sniffing.Release(1)
-	s.meters.sniffing.Dec()
-	observer := s.meters.failed[result]
-	if result == Matched {
-		observer = s.meters.matched[a.protocol]
-	}
-	observer.Observe(time.Since(a.accepted).Seconds())
-
-	if result == Matched {
-		s.running.Done()
-		s.options.Handle(&a.Conn, a.release)
-		return
-	}
-	defer s.running.Done()
-	if result == Stopped {
-		s.drop(a)
-		return
-	}
-	if !s.options.Unmatched(&a.Conn, result, a.release) {
-		s.report.unmatched(&a.Conn, result)
-		s.drop(a)
-	}
-}
-
-func (s *Server) drop(a *arrival) {
-	_ = a.Close()
-	a.release()
-}
-
 // pause waits for delay; false once Close has begun.
 func (s *Server) pause(delay time.Duration) bool {
 	timer := time.NewTimer(delay)
@@ -320,7 +268,7 @@ func (s *Server) Close() {
 		_ = l.Close()
 	}
 	for a := range s.arrivals {
-		_ = a.Close() // wakes its goroutine, which does the rest
+		_ = a.raw.Close() // wakes its goroutine, which does the rest
 	}
 	s.mu.Unlock()
 	s.running.Wait()

@@ -121,7 +121,7 @@ func TestUnmatchedCanBeTakenByTheOwner(t *testing.T) {
 		strangers := make(chan stranger, 1)
 		p := open(t, Options{
 			Timeout: timeoutOf(test.result == TimedOut),
-			Unmatched: func(c *Conn, result Result, release func()) bool {
+			Otherwise: func(c *Conn, result Result, _ error, release func()) bool {
 				strangers <- stranger{handed{c, release}, result}
 				return true
 			},

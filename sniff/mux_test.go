@@ -56,7 +56,7 @@ func openMux(t *testing.T, o Options, listen func(*Mux)) muxPort {
 		receive(t, served, "the Mux to end")
 	})
 	o.Handle = mux.Feed
-	o.Unmatched = func(c *Conn, _ Result, release func()) bool {
+	o.Otherwise = func(c *Conn, _ Result, _ error, release func()) bool {
 		mux.Feed(c, release)
 		return true
 	}

@@ -23,12 +23,14 @@ type reporter struct {
 	log       *slog.Logger
 	accepts   limiter
 	strangers limiter
+	refusals  limiter
 }
 
 func newReporter(log *slog.Logger) *reporter {
 	r := &reporter{log: log}
 	r.accepts.rate = rate.NewLimiter(rate.Every(reportEvery), 1)
 	r.strangers.rate = rate.NewLimiter(rate.Every(reportEvery), 1)
+	r.refusals.rate = rate.NewLimiter(rate.Every(reportEvery), 1)
 	return r
 }
 
@@ -70,7 +72,22 @@ func (r *reporter) unmatched(c *Conn, result Result) {
 	if suppressed, ok := r.strangers.allow(); ok {
 		sent := c.Prefix()
 		r.log.Log(context.Background(), level, "no protocol recognised; closing",
-			"result", result.String(), "client", c.RemoteAddr().String(),
+			"result", result.String(), "client", clientOf(c),
 			"bytes", hex.EncodeToString(sent[:min(len(sent), reportBytesMax)]), "suppressed", suppressed)
 	}
+}
+
+func (r *reporter) refused(c *Conn, reason string, why error) {
+	if suppressed, ok := r.refusals.allow(); ok {
+		r.log.Warn("refused", "reason", reason, "client", clientOf(c), "error", why, "suppressed", suppressed)
+	}
+}
+
+// clientOf is the client's address; a client on a unix socket has none.
+func clientOf(c *Conn) string {
+	a := c.RemoteAddr()
+	if name := a.String(); name != "" && name != "@" {
+		return name
+	}
+	return a.Network()
 }

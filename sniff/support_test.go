@@ -128,6 +128,10 @@ func (p *port) acceptErrors(reason string) int {
 	return int(read(p.t, p.metrics.AcceptErrors.WithLabelValues("public", reason)).GetCounter().GetValue())
 }
 
+func (p *port) refused(reason string) int {
+	return int(read(p.t, p.metrics.Refused.WithLabelValues("public", reason)).GetCounter().GetValue())
+}
+
 func (p *port) sniffing() int {
 	return int(read(p.t, p.metrics.Sniffing.WithLabelValues("public")).GetGauge().GetValue())
 }

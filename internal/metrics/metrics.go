@@ -18,8 +18,9 @@ type Metrics struct {
 	// The exposed port.
 	Accepted     *prometheus.CounterVec   // listener
 	AcceptErrors *prometheus.CounterVec   // listener, reason
+	Refused      *prometheus.CounterVec   // listener, reason
 	Sniffing     *prometheus.GaugeVec     // listener
-	SniffSeconds *prometheus.HistogramVec // result: a protocol's name, unmatched, timeout, closed, stopped
+	SniffSeconds *prometheus.HistogramVec // result: a protocol's name, unmatched, timeout, closed, refused, stopped
 	Connections  *prometheus.CounterVec   // protocol, block, result
 	Open         *prometheus.GaugeVec     // protocol
 	Bytes        *prometheus.CounterVec   // protocol, block, direction: in (from the client), out
@@ -114,6 +115,7 @@ func New() *Metrics {
 		Registry:     r,
 		Accepted:     counter("accepted_total", "Connections accepted.", "listener"),
 		AcceptErrors: counter("accept_errors_total", "Accepts that failed, by reason.", "listener", "reason"),
+		Refused:      counter("refused_total", "Connections turned away on arrival, by reason.", "listener", "reason"),
 		Sniffing:     gauge("sniffing", "Connections whose protocol is not known yet.", "listener"),
 		SniffSeconds: sniffSeconds,
 		Connections:  counter("connections_total", "Connections that ended, by protocol, block and result.", "protocol", "block", "result"),

@@ -1,0 +1,155 @@
+package sniff
+
+// Rules of this file.
+//
+// A connection on its way from accept to its owner: whose it is (PROXY header), whether it is welcome (Admit), what it
+// speaks, what is within. All of it has one deadline, however slowly the client goes on.
+//
+// Who is not welcome is sniffed all the same, with less time and at most a quarter of the slots: a libzmq client that is
+// closed comes back at once, so its owner may prefer to keep it silent (Otherwise). Where the slots are taken it is closed.
+
+import (
+	"errors"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	refusedWaitMax = time.Second // for a client that is refused to show what it is
+	refusingShare  = 4           // one part in so many of SniffingMax is the most that refused ones may take
+)
+
+// arrival is an accepted connection and its slot. It stays reachable until release; Conn lives inside, so that a
+// connection costs one allocation.
+type arrival struct {
+	Conn
+	raw      net.Conn // as it was accepted; closing it ends all
+	server   *Server
+	accepted time.Time
+	leave    func() // of Admit; nil: it admitted nobody
+	released atomic.Bool
+}
+
+func (a *arrival) release() {
+	if a.released.CompareAndSwap(false, true) {
+		if a.leave != nil {
+			a.leave()
+		}
+		a.server.connections.Release(1)
+	}
+}
+
+// admit takes over raw with the two slots, and starts to sniff it.
+func (s *Server) admit(raw net.Conn) {
+	a := &arrival{Conn: Conn{Conn: raw}, raw: raw, server: s, accepted: time.Now()}
+	s.meters.accepted.Inc()
+	s.meters.sniffing.Inc()
+
+	s.mu.Lock()
+	s.running.Add(1) // Serve still counts, so Close is waiting or has not begun
+	s.arrivals[a] = struct{}{}
+	if s.closed {
+		_ = raw.Close() // accepted while Close collected the others
+	}
+	s.mu.Unlock()
+
+	go s.sniff(a)
+}
+
+// sniff classifies a and hands it over.
+func (s *Server) sniff(a *arrival) {
+	c, result, why := s.recognise(a)
+
+	s.mu.Lock()
+	delete(s.arrivals, a)
+	if s.closed {
+		result = Stopped
+	}
+	s.mu.Unlock()
+
+	s.sniffing.Release(1)
+	s.meters.sniffing.Dec()
+	observer := s.meters.failed[result]
+	if result == Matched {
+		observer = s.meters.matched[c.protocol]
+	}
+	observer.Observe(time.Since(a.accepted).Seconds())
+
+	if result == Matched {
+		s.running.Done()
+		s.options.Handle(c, a.release)
+		return
+	}
+	defer s.running.Done()
+	if result == Refused {
+		s.refuse(c, why)
+	}
+	if result != Stopped && s.options.Otherwise(c, result, why, a.release) {
+		return
+	}
+	if result != Stopped && result != Refused {
+		s.report.unmatched(c, result)
+	}
+	_ = a.raw.Close()
+	a.release()
+}
+
+// recognise finds out what a is. The connection that it returns is a's, or one that Within has put in its place.
+func (s *Server) recognise(a *arrival) (c *Conn, result Result, why error) {
+	deadline := a.accepted.Add(s.options.Timeout)
+	if err := a.raw.SetReadDeadline(deadline); err != nil {
+		return &a.Conn, Closed, nil // without a deadline nobody may wait for the peer
+	}
+	// Whoever gets the connection next must not inherit the deadline. An error means that it is closed: they will see.
+	defer func() { _ = a.raw.SetReadDeadline(time.Time{}) }()
+
+	if s.options.ProxyFrom(a.raw.RemoteAddr()) {
+		client, err := readProxyHeader(a.raw)
+		if err != nil {
+			return &a.Conn, resultOf(err), err
+		}
+		a.Conn.Conn = client
+	}
+	if s.options.Admit != nil {
+		leave, reason := s.options.Admit(a.RemoteAddr())
+		if reason != "" {
+			return &a.Conn, Refused, s.unwelcome(a, reason)
+		}
+		a.leave = leave
+	}
+	result = a.classify(s.options.Protocols)
+	switch {
+	case result == Unmatched && isProxyHeader(a.Prefix()):
+		return &a.Conn, Refused, &Refusal{ProxyUntrusted, errors.New("a PROXY header is accepted from trusted proxies alone")}
+	case result != Matched || s.options.Within == nil:
+		return &a.Conn, result, nil
+	}
+	c, result, why = s.options.Within(&a.Conn, deadline)
+	if why != nil {
+		return &a.Conn, resultOf(why), why
+	}
+	return c, result, nil
+}
+
+// unwelcome lets a client that is refused show what it is, if there is room for that.
+func (s *Server) unwelcome(a *arrival, reason string) error {
+	if s.refusing.TryAcquire(1) {
+		defer s.refusing.Release(1)
+		if a.raw.SetReadDeadline(time.Now().Add(min(refusedWaitMax, s.options.Timeout))) == nil {
+			a.classify(s.options.Protocols)
+		}
+	}
+	return &Refusal{Reason: reason}
+}
+
+// refuse counts and logs a refusal.
+func (s *Server) refuse(c *Conn, why error) {
+	reason := "other"
+	var refusal *Refusal
+	if errors.As(why, &refusal) {
+		reason = refusal.Reason
+	}
+	s.meters.refused.WithLabelValues(reason).Inc()
+	s.report.refused(c, reason, why)
+}

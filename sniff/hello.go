@@ -1,0 +1,100 @@
+package sniff
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+)
+
+const (
+	// helloBytesMax is the most that is read of a ClientHello, over however many records it is split: a large one, with
+	// keys that resist quantum computers, has 2 KiB.
+	helloBytesMax = 16 << 10
+
+	// hostNameBytesMax is what a name can have (RFC 1035, section 2.3.4). A longer one names nobody.
+	hostNameBytesMax = 253
+)
+
+// HelloMalformed is the reason of a Refusal: what came is no ClientHello, or one that is too long.
+const HelloMalformed = "client_hello"
+
+// errHelloSeen stops a handshake of which nothing but the ClientHello is wanted.
+var errHelloSeen = errors.New("the ClientHello was seen")
+
+// ReadHello reads the ClientHello of c, whose protocol is TLS, and returns a connection in c's place that knows
+// ServerName; what was read is read again from there. The caller sets the deadline. The error is a *Refusal, or that of
+// reading. c is not to be used afterwards, but for Close.
+func (c *Conn) ReadHello() (*Conn, error) {
+	seen := &helloReader{Conn: c}
+	name := ""
+	err := tls.Server(seen, &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		name = hello.ServerName
+		return nil, errHelloSeen
+	}}).Handshake()
+	switch {
+	case errors.Is(err, errHelloSeen):
+	case seen.err != nil:
+		return nil, seen.err
+	default:
+		return nil, &Refusal{HelloMalformed, fmt.Errorf("the ClientHello cannot be read: %w", err)}
+	}
+	if len(name) > hostNameBytesMax {
+		name = ""
+	}
+	return &Conn{
+		Conn:     &replayed{Conn: c.Conn, head: seen.read.Bytes()},
+		protocol: c.protocol, helloRead: true, serverName: strings.ToLower(name),
+	}, nil
+}
+
+// helloReader is what crypto/tls sees of a connection while it parses a ClientHello: bytes, as many as are allowed. It keeps
+// them, and swallows the alert that answers a hello which leads nowhere.
+type helloReader struct {
+	net.Conn
+	read bytes.Buffer
+	err  error // of reading
+}
+
+func (h *helloReader) Read(p []byte) (int, error) {
+	room := helloBytesMax - h.read.Len()
+	if room == 0 {
+		h.err = &Refusal{HelloMalformed, fmt.Errorf("the ClientHello is larger than %d bytes", helloBytesMax)}
+		return 0, h.err
+	}
+	n, err := h.Conn.Read(p[:min(len(p), room)])
+	h.read.Write(p[:n])
+	if err != nil {
+		h.err = err
+	}
+	return n, err
+}
+
+func (h *helloReader) Write(p []byte) (int, error) { return len(p), nil }
+
+// replayed is a connection of which head was read already, to be read again.
+type replayed struct {
+	net.Conn
+	head []byte
+}
+
+func (r *replayed) Read(p []byte) (int, error) {
+	if len(r.head) == 0 {
+		return r.Conn.Read(p)
+	}
+	n := copy(p, r.head)
+	r.head = r.head[n:]
+	return n, nil
+}
+
+// Detach gives what was read, and the raw connection, to a relay.
+func (r *replayed) Detach() (prefix []byte, raw net.Conn) {
+	prefix = r.head
+	r.head = nil
+	return prefix, r.Conn
+}
+
+// CloseWrite sends FIN.
+func (r *replayed) CloseWrite() error { return closeWrite(r.Conn) }
