@@ -42,6 +42,7 @@ func commands() []command {
 		{"explain", "say which protocol some bytes are, which block takes them, and why", explain},
 		{"probe", "say what answers at an address: ZMTP, gRPC, HTTP, TLS, SSH", probe},
 		{"keygen", "make a CURVE key pair", keygen},
+		{"agent", "keep slots at a gateway's workers' door for a worker that binds", agentCommand},
 		{"demo", "run a gateway with ZeroMQ and gRPC peers in one process", demo},
 		{"version", "print the version", printVersion},
 	}
