@@ -106,6 +106,31 @@ grpc "*" {
   to "greeter_next" {}
 }
 
+# ---- browsers in, ZeroMQ out ------------------------------------------------------------------------------
+# Browsers talk SockJS or WebSocket below the path; programs get and send messages of three parts: type, session, data.
+
+sockjs "/chat" {
+  push    = "tcp://127.0.0.1:9241" # bound; programs pull here: connect, message, disconnect
+  pull    = "tcp://127.0.0.1:9242" # bound; programs push here: message, disconnect, broadcast
+  connect = false                  # true: connect to these addresses instead of binding them
+  hwm     = 1000                   # messages that wait for each program; then browsers' sending waits
+  # curve_secret_key = file("gateway.secret") # programs must come by CURVE, or, with connect, know this gateway
+  # curve_clients    = "programs.keys"        # the public keys of those that may
+  # curve_server_key = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7" # with connect: the key of the programs
+  max_message      = "64KiB" # of a browser
+  max_sessions     = 10000
+  send_buffer      = "1MiB" # what waits for one browser; one that does not read is disconnected
+  heartbeat        = "25s"
+  disconnect_delay = "5s"   # without a request of the browser; then it has gone
+  no_peer          = "wait" # or "refuse": what becomes of new browsers while no program is there
+  origins          = ["*"]  # of pages that may connect, as in "https://app.example" or "https://*.example"
+  client_address   = true   # tell programs, in the data of connect, as JSON
+  client_headers   = ["User-Agent"]
+  cookie           = false # JSESSIONID, for a load balancer in front
+  websocket        = true
+  static           = "browser" # a folder of files served below the path
+}
+
 # ---- seeing and steering ----------------------------------------------------------------------------------
 
 admin {

@@ -52,6 +52,8 @@ func (s *Server) post(c *session, data []byte) {
 	switch {
 	case c.transport != rawWebSocketPath && !utf8.Valid(data):
 		s.meters.drop(dropNotUTF8)
+	case len(data) > s.options.SendBufferBytesMax:
+		s.meters.drop(dropTooBig) // it fits nowhere, which is not the browser's fault
 	case !c.post(data):
 		s.meters.drop(dropNoSession)
 	}

@@ -130,6 +130,20 @@ func TestMessageThatIsTooBigEndsItsSession(t *testing.T) {
 	post(t, url+"/xhr_send", strings.Repeat(" ", payloadBytesMin+1)).status(413)
 }
 
+func TestMessageThatFitsNoBufferIsDroppedAlone(t *testing.T) {
+	g := start(t, Options{Block: "chat", SendBufferBytesMax: 100})
+	p := g.run(nil)
+	ws := dial(t, g.session()+"/websocket")
+	ws.hear("o")
+	id := p.expect(typeConnect, "")
+	p.say(typeMessage, id, strings.Repeat("x", 101))
+	p.say(typeMessage, id, "fits")
+	ws.hear(`a["fits"]`)
+	if got := value(t, g.metrics.Dropped.WithLabelValues("chat", "too_big")); got != 1 {
+		t.Errorf("%v messages counted as too big, want 1", got)
+	}
+}
+
 func TestSessionsAreBoundedAndPlacesComeBack(t *testing.T) {
 	g := start(t, Options{Block: "chat", SessionsMax: 2})
 	g.run(nil)

@@ -9,9 +9,7 @@ import (
 	"encoding/json"
 	"html"
 	"io"
-	"io/fs"
 	"net/http"
-	"path"
 	"strings"
 )
 
@@ -54,7 +52,7 @@ func (s *Server) greet(w http.ResponseWriter, r *http.Request, below string) {
 	if !permitsReading(w, r) {
 		return
 	}
-	if s.options.Static != nil && below == "/" && s.file(w, r, "/") {
+	if below == "/" && s.files.serve(w, r, below) {
 		return
 	}
 	w.Header().Set("Content-Type", textPlain)
@@ -104,27 +102,4 @@ func (s *Server) constant(w http.ResponseWriter, r *http.Request, contentType, t
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.Write(content)
-}
-
-// file serves a static file, or reports false: there is none, or it is a folder without an index or hidden.
-func (s *Server) file(w http.ResponseWriter, r *http.Request, below string) bool {
-	if s.options.Static == nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return false
-	}
-	name := strings.TrimPrefix(path.Clean(below), "/")
-	if name == "" {
-		name = "."
-	}
-	if name != "." && strings.HasPrefix(path.Base(name), ".") || strings.Contains(name, "/.") {
-		return false
-	}
-	if info, err := fs.Stat(s.options.Static, name); err != nil {
-		return false
-	} else if info.IsDir() {
-		if _, err := fs.Stat(s.options.Static, path.Join(name, "index.html")); err != nil {
-			return false
-		}
-	}
-	http.StripPrefix(s.options.Prefix, s.static).ServeHTTP(w, r)
-	return true
 }

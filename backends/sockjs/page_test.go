@@ -1,6 +1,7 @@
 package sockjs
 
 import (
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,6 +28,16 @@ func TestStaticFilesLieBesideTheProtocol(t *testing.T) {
 		}
 	}
 	post(t, g.url+"/style.css", "").status(404)
+}
+
+func TestFilesHaveAPathOfTheirOwn(t *testing.T) {
+	web := httptest.NewServer(NewFiles("/samples", fstest.MapFS{"index.html": &fstest.MapFile{Data: []byte("a page")}}))
+	defer web.Close()
+	get(t, web.URL+"/samples").is(200, "a page") // by way of a redirect
+	get(t, web.URL+"/samples/").is(200, "a page")
+	for _, path := range []string{"/", "/samplesx", "/samples/none", "/samples/../x"} {
+		get(t, web.URL+path).status(404)
+	}
 }
 
 func TestNothingOutsideTheStaticFolderIsServed(t *testing.T) {

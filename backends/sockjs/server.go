@@ -17,7 +17,7 @@ type Server struct {
 	origins   origins
 	iframe    []byte
 	iframeTag string
-	static    http.Handler
+	files     *Files
 	meters    meters
 
 	mu       sync.RWMutex
@@ -54,9 +54,7 @@ func New(o Options) (*Server, error) {
 		byName:  map[string]*session{},
 	}
 	s.iframeTag = tagOf(s.iframe)
-	if o.Static != nil {
-		s.static = http.FileServerFS(o.Static)
-	}
+	s.files = NewFiles(o.Prefix, o.Static)
 	s.lifetime, s.end = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -72,7 +70,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	e, name, found := locate(below)
 	if !found {
-		if !s.file(w, r, below) {
+		if !s.files.serve(w, r, below) {
 			notFound(w, r)
 		}
 		return

@@ -95,8 +95,11 @@ func (i *instance) open(socket *net.TCPListener, o sniff.Options) (*port, resour
 	}, nil
 }
 
+// filer is a listener whose socket can be shared.
+type filer interface{ File() (*os.File, error) }
+
 // duplicate is another listener on the same socket.
-func duplicate(l *net.TCPListener) (net.Listener, error) {
+func duplicate(l filer) (net.Listener, error) {
 	f, err := l.File()
 	if err != nil {
 		return nil, err

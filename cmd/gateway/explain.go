@@ -182,6 +182,11 @@ func explainBlock(w io.Writer, cfg *config.Config, f *gateway.Facts) {
 		for _, r := range cfg.Routes {
 			fmt.Fprintf(w, "    grpc %q (%s)\n", r.Pattern, config.Place(r.Range))
 		}
+	case choice.Server == gateway.ServerHTTP && len(cfg.SockJS) > 0:
+		fmt.Fprint(w, "  the sockjs blocks take it, by the path of each request:\n")
+		for _, b := range cfg.SockJS {
+			fmt.Fprintf(w, "    sockjs %q (%s)\n", b.Prefix, config.Place(b.Range))
+		}
 	case choice.Server == gateway.ServerHTTP:
 		fmt.Fprint(w, "  no block serves HTTP/1.1: it is answered with 404\n")
 	case f.Protocol == sniff.ZMTP.Name:

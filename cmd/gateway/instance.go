@@ -33,6 +33,7 @@ type instance struct {
 	started time.Time
 	failed  chan error                     // the first thing that broke for good
 	load    func() (*config.Config, error) // for a reload
+	extra   []gateway.HTTPRoute            // besides those of the configuration
 
 	server *gateway.Server
 	grpc   gateway.Switch
@@ -54,9 +55,9 @@ type instance struct {
 }
 
 // start makes what cfg describes and serves. On an error nothing is left running or bound. level is that of log. load is asked
-// for another configuration by a reload; nil: there is none.
-func start(cfg *config.Config, log *slog.Logger, level *slog.LevelVar, load func() (*config.Config, error)) (*instance, error) {
-	i := &instance{log: log, level: level, metrics: metrics.New(), started: time.Now(), failed: make(chan error, 1), load: load}
+// for another configuration by a reload; nil: there is none. extra is served besides.
+func start(cfg *config.Config, log *slog.Logger, level *slog.LevelVar, load func() (*config.Config, error), extra ...gateway.HTTPRoute) (*instance, error) {
+	i := &instance{log: log, level: level, metrics: metrics.New(), started: time.Now(), failed: make(chan error, 1), load: load, extra: extra}
 	i.cutting, i.cutNow = context.WithCancel(context.Background())
 	i.server = gateway.New(gateway.Options{Log: log, Metrics: i.metrics, GRPC: &i.grpc})
 	i.metrics.WatchGenerations(i.generationNumber, i.oldestInUse)

@@ -11,6 +11,7 @@ type status struct {
 	Listeners  []listenerStatus `json:"listeners"`
 	Relays     []relayStatus    `json:"relays"`
 	GRPC       any              `json:"grpc,omitempty"`
+	SockJS     []any            `json:"sockjs,omitempty"`
 }
 
 type listenerStatus struct {
@@ -41,6 +42,9 @@ func (i *instance) status() status {
 	}
 	if g.proxy != nil {
 		s.GRPC = g.proxy.Status()
+	}
+	for _, b := range g.browsers {
+		s.SockJS = append(s.SockJS, b.Status())
 	}
 	return s
 }

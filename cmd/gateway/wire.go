@@ -16,6 +16,7 @@ import (
 	"gateway/backends/grpcproxy"
 	"gateway/backends/pair"
 	"gateway/backends/relay"
+	"gateway/backends/sockjs"
 	"gateway/internal/config"
 	"gateway/internal/gateway"
 	"gateway/internal/metrics"
@@ -32,6 +33,7 @@ type generation struct {
 	relays   map[string]*dial.Backend
 	meetings map[string]*pair.Rendezvous // of relays whose workers connect in
 	proxy    *grpcproxy.Proxy            // nil without grpc blocks
+	browsers []*sockjs.Server            // of the sockjs blocks, in file order
 	admin    *adminPort                  // nil without an admin block
 	table    *gateway.Table
 }
@@ -60,6 +62,13 @@ func (i *instance) build(change *resource.Change, cfg *config.Config) (*generati
 			return nil, fmt.Errorf("grpc: %w", err)
 		}
 	}
+	for _, b := range cfg.SockJS {
+		s, err := i.browsers(change, b)
+		if err != nil {
+			return nil, placed(b.Range, fmt.Errorf("sockjs %q: %w", b.Prefix, err))
+		}
+		g.browsers = append(g.browsers, s)
+	}
 	for _, l := range cfg.Listeners {
 		p, err := i.port(change, l)
 		if err != nil {
@@ -75,6 +84,10 @@ func (i *instance) build(change *resource.Change, cfg *config.Config) (*generati
 		g.admin = a
 	}
 	g.table = tableOf(cfg, g.handlers())
+	for at, s := range g.browsers {
+		g.table.HTTP = append(g.table.HTTP, gateway.HTTPRoute{Prefix: cfg.SockJS[at].Prefix, Handler: s})
+	}
+	g.table.HTTP = append(g.table.HTTP, i.extra...)
 	return g, nil
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // secretWords are the arguments whose literal text no diagnostic may quote.
-var secretWords = []string{"token"}
+var secretWords = []string{"token", "curve_secret_key"}
 
 // blanked returns source for quoting in diagnostics: every byte in its place, but the text of secrets as asterisks. It
 // goes by tokens, not by the tree, since a file with a syntax error is quoted too.

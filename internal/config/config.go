@@ -15,6 +15,7 @@ type Config struct {
 	Backends  []Backend
 	Relays    []Relay // in file order: the first that fits takes the connection
 	Routes    []Route // the grpc blocks in file order; no two have the same pattern
+	SockJS    []SockJS
 	Limits    Limits
 	Admin     *Admin // nil: no admin port
 	Log       Log

@@ -140,12 +140,14 @@ func (r *reader) config(file *fileSchema, end hcl.Range) *Config {
 		Backends:     r.backends(file.Backend),
 		Relays:       r.relays(file.Relay, listeners),
 		Routes:       r.routes(file.GRPC, file.Backend),
+		SockJS:       r.sockets(file.SockJS),
 		Limits:       r.limits(file.Limits),
 		Admin:        r.admin(file.Admin),
 		Log:          r.log(file.Log),
 		DrainTimeout: r.duration(file.DrainTimeout, drainTimeoutDefault),
 	}
 	r.checkAddresses(cfg)
+	r.checkBound(cfg)
 	if !r.diags.HasErrors() {
 		r.checkUse(cfg)
 		r.checkReach(cfg)

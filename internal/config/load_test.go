@@ -80,6 +80,15 @@ var fullRelays = []Relay{
 	},
 }
 
+// fullSockJS are the sockjs blocks of demo/full.hcl.
+var fullSockJS = []SockJS{{
+	Prefix: "/chat", HWM: 1000, MaxMessage: 64 << 10, MaxSessions: 10000, SendBuffer: 1 << 20,
+	Push:      Target{Text: "tcp://127.0.0.1:9241", Network: "tcp", Address: "127.0.0.1:9241"},
+	Pull:      Target{Text: "tcp://127.0.0.1:9242", Network: "tcp", Address: "127.0.0.1:9242"},
+	Heartbeat: 25 * time.Second, DisconnectDelay: 5 * time.Second, NoPeer: NoPeerWait, Origins: []string{"*"},
+	ClientAddress: true, ClientHeaders: []string{"User-Agent"}, WebSocket: true, Static: "../../demo/browser",
+}}
+
 func TestEveryWordArrivesWithItsValue(t *testing.T) {
 	cfg, diags := Load("../../demo/full.hcl")
 	if len(diags.Diagnostics) > 0 {
@@ -112,6 +121,7 @@ func TestEveryWordArrivesWithItsValue(t *testing.T) {
 			{Pattern: "/demo.v1.Greeter/*", To: []To{{Backend: "greeter", Weight: 1}}},
 			{Pattern: "*", To: []To{{Backend: "greeter_next", Weight: 1}}},
 		},
+		SockJS:       fullSockJS,
 		Limits:       Limits{Held: 500},
 		Admin:        &Admin{Network: "tcp", Addr: "127.0.0.1:9901"},
 		Log:          Log{Format: LogText, Level: slog.LevelInfo},

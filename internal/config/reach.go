@@ -35,10 +35,11 @@ func (r *reader) checkReach(cfg *Config) {
 		}
 	}
 	r.checkHTTP2(cfg)
+	r.checkHTTP1(cfg)
 	for _, l := range cfg.Listeners {
 		serves := func(relay Relay) bool { return slices.Contains(cfg.listens(relay.Match), l.Name) }
-		if len(cfg.Routes) == 0 && !slices.ContainsFunc(cfg.Relays, serves) {
-			r.errorAt(l.Range, "A listener that nothing serves", "Every connection to %s would be refused. Add a relay or a grpc block.", quoted(l.Addr))
+		if len(cfg.Routes) == 0 && len(cfg.SockJS) == 0 && !slices.ContainsFunc(cfg.Relays, serves) {
+			r.errorAt(l.Range, "A listener that nothing serves", "Every connection to %s would be refused. Add a relay, a grpc or a sockjs block.", quoted(l.Addr))
 		}
 	}
 }
@@ -49,19 +50,37 @@ func (r *reader) checkHTTP2(cfg *Config) {
 	if len(cfg.Routes) == 0 {
 		return
 	}
+	if relay := cfg.claims(HTTP2); relay != nil {
+		r.errorAt(relay.Range, "HTTP/2 is claimed twice", "%s takes HTTP/2 connections as they are, on every listener, and the grpc block at %s wants their calls. Remove one, name another protocol, or give the relay a listener of its own with match { listen }.", quoted(relay.Name), Place(cfg.Routes[0].Range))
+	}
+}
+
+// checkHTTP1 is checkHTTP2 for sockjs blocks.
+func (r *reader) checkHTTP1(cfg *Config) {
+	if len(cfg.SockJS) == 0 {
+		return
+	}
+	if relay := cfg.claims(HTTP1); relay != nil {
+		r.errorAt(relay.Range, "HTTP/1.1 is claimed twice", "%s takes HTTP/1.1 connections as they are, on every listener, and the sockjs block at %s wants their requests. Remove one, name another protocol, or give the relay a listener of its own with match { listen }.", quoted(relay.Name), Place(cfg.SockJS[0].Range))
+	}
+}
+
+// claims is the relay that takes the last listener of a protocol from the blocks behind all relays; nil: some listener
+// is left to them.
+func (cfg *Config) claims(protocol Protocol) *Relay {
 	claimed := map[string]bool{}
-	for _, relay := range cfg.Relays {
-		if p := relay.Match.Protocol; p != HTTP2 && p != AnyProtocol {
+	for i, relay := range cfg.Relays {
+		if p := relay.Match.Protocol; p != protocol && p != AnyProtocol {
 			continue
 		}
 		for _, name := range cfg.listens(relay.Match) {
 			claimed[name] = true
 		}
 		if len(claimed) == len(cfg.Listeners) {
-			r.errorAt(relay.Range, "HTTP/2 is claimed twice", "%s takes HTTP/2 connections as they are, on every listener, and the grpc block at %s wants their calls. Remove one, name another protocol, or give the relay a listener of its own with match { listen }.", quoted(relay.Name), Place(cfg.Routes[0].Range))
-			return
+			return &cfg.Relays[i]
 		}
 	}
+	return nil
 }
 
 // takesAll reports whether the earlier match leaves nothing for the later one.

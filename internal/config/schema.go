@@ -10,6 +10,7 @@ type fileSchema struct {
 	Backend      []backendSchema `hcl:"backend,block"`
 	Relay        []relaySchema   `hcl:"relay,block"`
 	GRPC         []grpcSchema    `hcl:"grpc,block"`
+	SockJS       []sockJSSchema  `hcl:"sockjs,block"`
 	Limits       *limitsSchema   `hcl:"limits,block"`
 	Admin        *adminSchema    `hcl:"admin,block"`
 	Log          *logSchema      `hcl:"log,block"`
@@ -95,6 +96,34 @@ type toSchema struct {
 	Backend      string         `hcl:"backend,label"`
 	BackendRange hcl.Range      `hcl:"backend,label_range"`
 	Weight       *hcl.Attribute `hcl:"weight,optional"`
+}
+
+type sockJSSchema struct {
+	Prefix      string         `hcl:"prefix,label"`
+	PrefixRange hcl.Range      `hcl:"prefix,label_range"`
+	DefRange    hcl.Range      `hcl:",def_range"`
+	Push        *hcl.Attribute `hcl:"push,optional"`
+	Pull        *hcl.Attribute `hcl:"pull,optional"`
+	Connect     *hcl.Attribute `hcl:"connect,optional"`
+	HWM         *hcl.Attribute `hcl:"hwm,optional"`
+
+	CurveSecretKey *hcl.Attribute `hcl:"curve_secret_key,optional"`
+	CurveClients   *hcl.Attribute `hcl:"curve_clients,optional"`
+	CurveServerKey *hcl.Attribute `hcl:"curve_server_key,optional"`
+
+	MaxMessage      *hcl.Attribute `hcl:"max_message,optional"`
+	MaxSessions     *hcl.Attribute `hcl:"max_sessions,optional"`
+	SendBuffer      *hcl.Attribute `hcl:"send_buffer,optional"`
+	Heartbeat       *hcl.Attribute `hcl:"heartbeat,optional"`
+	DisconnectDelay *hcl.Attribute `hcl:"disconnect_delay,optional"`
+	NoPeer          *hcl.Attribute `hcl:"no_peer,optional"`
+
+	Origins       *hcl.Attribute `hcl:"origins,optional"`
+	ClientAddress *hcl.Attribute `hcl:"client_address,optional"`
+	ClientHeaders *hcl.Attribute `hcl:"client_headers,optional"`
+	Cookie        *hcl.Attribute `hcl:"cookie,optional"`
+	WebSocket     *hcl.Attribute `hcl:"websocket,optional"`
+	Static        *hcl.Attribute `hcl:"static,optional"`
 }
 
 type adminSchema struct {

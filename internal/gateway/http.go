@@ -5,34 +5,66 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 )
 
 // Limits towards HTTP/1.1 clients.
 const (
 	httpReadHeaderTimeout = 10 * time.Second
+	httpWriteTimeout      = 30 * time.Second // of a response; handlers that go on for longer put it off
 	httpIdleTimeout       = 2 * time.Minute
 	httpHeaderBytesMax    = 64 << 10
 )
 
+// HTTPRoute is a handler of HTTP/1.1 requests at and below a path.
+type HTTPRoute struct {
+	Prefix  string // "/chat"; "/" takes what no other route does
+	Handler http.Handler
+}
+
+// HandlerOf is the handler of a path, the one with the longest prefix; nil: there is none.
+func (t *Table) HandlerOf(path string) http.Handler {
+	var found HTTPRoute
+	for _, r := range t.HTTP {
+		below, within := strings.CutPrefix(path, strings.TrimSuffix(r.Prefix, "/"))
+		if within && (below == "" || below[0] == '/') && len(r.Prefix) > len(found.Prefix) {
+			found = r
+		}
+	}
+	return found.Handler
+}
+
 // httpServer answers HTTP/1.1 on connections that the multiplexer hands out.
 type httpServer struct{ http.Server }
 
-func newHTTPServer() *httpServer {
+// newHTTPServer makes a server that answers each request by the table that is current when it comes.
+func newHTTPServer(current func() *Table) *httpServer {
 	return &httpServer{http.Server{
-		Handler:           http.HandlerFunc(notFound),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if h := current().HandlerOf(r.URL.Path); h != nil {
+				h.ServeHTTP(w, r)
+				return
+			}
+			notFound(w, len(current().HTTP) > 0)
+		}),
 		ReadHeaderTimeout: httpReadHeaderTimeout,
+		WriteTimeout:      httpWriteTimeout,
 		IdleTimeout:       httpIdleTimeout,
 		MaxHeaderBytes:    httpHeaderBytesMax,
 	}}
 }
 
-// notFound is the answer where no block serves HTTP/1.1.
-func notFound(w http.ResponseWriter, _ *http.Request) {
+// notFound is the answer where no block serves a request.
+func notFound(w http.ResponseWriter, elsewhere bool) {
+	text := "This port serves ZeroMQ and gRPC. Nothing is configured for HTTP/1.1 here.\n"
+	if elsewhere {
+		text = "Nothing is configured for this path.\n"
+	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Connection", "close")
 	w.WriteHeader(http.StatusNotFound)
-	w.Write([]byte("This port serves ZeroMQ and gRPC. Nothing is configured for HTTP/1.1 here.\n"))
+	w.Write([]byte(text))
 }
 
 // Serve answers on l until Shutdown, and then returns nil.

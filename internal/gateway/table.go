@@ -28,6 +28,7 @@ type Block struct {
 type Table struct {
 	Relays []Block // in file order: the first that fits takes the connection
 	GRPC   bool    // grpc blocks exist: HTTP/2 that no relay takes is served
+	HTTP   []HTTPRoute
 
 	inUse atomic.Int64
 }
