@@ -8,6 +8,9 @@ listen "0.0.0.0:5555" {
   sniff_timeout   = "5s"     # a peer that says nothing recognisable by then is closed
   max_connections = 20000
   max_sniffing    = 2000 # connections whose protocol is not known yet
+  proxy_protocol {
+    trust = ["192.0.2.10/32"] # each connection from there must begin with a PROXY header, v1 or v2; from elsewhere none may
+  }
 }
 
 listen "127.0.0.1:5557" { # several are possible; every block serves every listener unless it says otherwise
@@ -48,6 +51,7 @@ relay "telemetry" { # the gateway dials one connection per client
   balance         = "least_connections" # round_robin, least_connections
   idle_timeout    = "1h"                # never when left out
   connect_timeout = "5s"                # then the next target is tried
+  proxy_protocol  = "v2"                # tells the target the client's address first; nothing when left out
 }
 
 relay "vault" { # workers connect in, wait, and are paired one to one with clients

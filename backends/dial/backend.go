@@ -30,6 +30,10 @@ type Options struct {
 	EjectMin   time.Duration // for how long at first; default 1s
 	EjectMax   time.Duration // for how long at most; default 1m
 
+	// ProxyHeader makes each connection to a target begin with a PROXY header of version 2, which tells the client's
+	// address. Default: the target sees the gateway's address alone.
+	ProxyHeader bool
+
 	Limits relay.Limits // idle time-out and drain of the relayed connections
 
 	// Lookup gives the addresses of a host name. Default: the system's resolver.
@@ -120,7 +124,10 @@ func (b *Backend) ServeConn(ctx context.Context, client net.Conn, done func(Outc
 		done(Outcome{Err: err})
 		return
 	}
-	client, ahead, err := b.catchUp(ctx, client, conn)
+	var ahead int
+	if err = b.introduce(client, conn); err == nil {
+		client, ahead, err = b.catchUp(ctx, client, conn)
+	}
 	if err != nil {
 		conn.Close()
 		target.Release()

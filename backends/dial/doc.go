@@ -17,6 +17,11 @@
 // Options.DialTimeout. The error then (Error) lists every candidate and why. A client that leaves meanwhile is not
 // watched: what it sent before it left may be meant to arrive, and the bound above frees its connection.
 //
+// # Whose connection it is
+//
+// A target sees the gateway's address. With Options.ProxyHeader it is told the client's, in a PROXY header of version 2
+// before the client's first byte; it must be ready for that.
+//
 // # Ownership
 //
 // All state (counts, ejections, addresses) is in the Backend, none in the configuration: a block that a reload leaves

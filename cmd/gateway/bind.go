@@ -13,6 +13,7 @@ import (
 
 	"gateway/internal/admin"
 	"gateway/internal/config"
+	"gateway/internal/gateway"
 	"gateway/internal/resource"
 	"gateway/sniff"
 )
@@ -40,15 +41,13 @@ func (i *instance) port(change *resource.Change, l config.Listener) (*port, erro
 	settings := portSettings{socket: socket, listener: l}
 	settings.listener.Range = hcl.Range{}
 	return resource.Use(change, "port "+l.Addr, settings, func() (*port, resource.Retire, error) {
-		return i.open(socket, sniff.Options{
-			Name:           l.Name,
+		return i.open(socket, i.server.Attach(gateway.Listener{Name: l.Name, Proxies: l.Proxies}, sniff.Options{
 			Timeout:        l.SniffTimeout,
 			ConnectionsMax: l.MaxConnections,
 			SniffingMax:    l.MaxSniffing,
-			Handle:         func(c *sniff.Conn, release func()) { i.server.Handle(l.Name, c, release) },
 			Log:            i.log,
 			Metrics:        i.metrics,
-		})
+		}))
 	})
 }
 

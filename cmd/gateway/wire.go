@@ -193,6 +193,7 @@ func dialOptions(r config.Relay, log *slog.Logger, m *metrics.Metrics) dial.Opti
 		Targets:        targetTextList(r.Dial),
 		Balance:        string(r.Balance),
 		ConnectTimeout: r.ConnectTimeout,
+		ProxyHeader:    r.ProxyHeader,
 		Limits:         relay.Limits{Idle: r.IdleTimeout},
 		Log:            log,
 		Dials:          m.Dials,

@@ -32,7 +32,11 @@ type Listener struct {
 	SniffTimeout   time.Duration // how long a peer may stay unrecognised; 0: left out
 	MaxConnections int           // 0: left out
 	MaxSniffing    int           // connections not recognised yet; 0: left out
-	Range          hcl.Range     // of the address
+
+	// Proxies are the networks whose connections begin with a PROXY header, which says whose they are; empty: none.
+	Proxies []netip.Prefix
+
+	Range hcl.Range // of the address
 }
 
 // Backend is a set of interchangeable gRPC servers.
@@ -52,6 +56,7 @@ type Relay struct {
 	Balance        Balance       // LeastConnections (when left out) or RoundRobin
 	IdleTimeout    time.Duration // 0: none
 	ConnectTimeout time.Duration // of one target; 0: left out
+	ProxyHeader    bool          // targets are told the client's address, in a PROXY header of version 2
 	Workers        *Workers      // workers connect in, and nobody is dialled; nil: Dial
 	Range          hcl.Range     // of the name
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 
 	"github.com/hashicorp/hcl/v2"
@@ -50,7 +51,25 @@ func (r *reader) listener(b listenSchema) Listener {
 	if l.MaxConnections > 0 && l.MaxSniffing > l.MaxConnections {
 		r.warnAt(b.MaxSniffing.Expr.Range(), "A limit that is never reached", "max_sniffing counts connections that max_connections (%d) counts too.", l.MaxConnections)
 	}
+	l.Proxies = r.proxies(b.Proxy)
 	return l
+}
+
+// proxies reads who may say, in a PROXY header, whose connection it is; nil without the block.
+func (r *reader) proxies(b *proxySchema) []netip.Prefix {
+	if b == nil {
+		return nil
+	}
+	if b.Trust == nil {
+		r.errorAt(b.DefRange, "Nobody is trusted", "A PROXY header names the client, so say who may send one: trust = [\"10.0.0.0/8\"]")
+	}
+	trusted := r.prefixes(b.Trust)
+	for _, p := range trusted {
+		if p.Bits() == 0 {
+			r.warnAt(b.Trust.Expr.Range(), "Everybody is trusted", "%s is every address: whoever can connect can pretend to be any client. Name the addresses of the proxies.", quoted(p.String()))
+		}
+	}
+	return trusted
 }
 
 // checkName reports a name that cannot stand in a metric label or a log line.

@@ -56,7 +56,7 @@ var fullRelays = []Relay{
 			{Text: "unix:///run/pull.sock", Network: "unix", Address: "/run/pull.sock"},
 			{Text: "ipc:///run/pull-too.sock", Network: "unix", Address: "/run/pull-too.sock"},
 		},
-		Balance: LeastConnections, IdleTimeout: time.Hour, ConnectTimeout: 5 * time.Second,
+		Balance: LeastConnections, IdleTimeout: time.Hour, ConnectTimeout: 5 * time.Second, ProxyHeader: true,
 	},
 	{
 		Name: "vault",
@@ -96,7 +96,10 @@ func TestEveryWordArrivesWithItsValue(t *testing.T) {
 	}
 	want := &Config{
 		Listeners: []Listener{
-			{Addr: "0.0.0.0:5555", Name: "public", SniffTimeout: 5 * time.Second, MaxConnections: 20000, MaxSniffing: 2000},
+			{
+				Addr: "0.0.0.0:5555", Name: "public", SniffTimeout: 5 * time.Second, MaxConnections: 20000, MaxSniffing: 2000,
+				Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/32")},
+			},
 			{Addr: "127.0.0.1:5557", Name: "inside"},
 		},
 		Backends: []Backend{

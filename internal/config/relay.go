@@ -9,7 +9,10 @@ import (
 	"github.com/hashicorp/hcl/v2"
 )
 
-const percentAll = 100
+const (
+	percentAll = 100
+	proxyV2    = "v2" // a word of relay { proxy_protocol }
+)
 
 // relays reads the relay blocks; match { listen } names the listeners.
 func (r *reader) relays(blocks []relaySchema, listeners []Listener) []Relay {
@@ -41,6 +44,7 @@ func (r *reader) relay(b relaySchema, listeners []Listener) Relay {
 		Balance:        oneOf(r, b.Balance, LeastConnections, LeastConnections, RoundRobin),
 		IdleTimeout:    idle,
 		ConnectTimeout: r.duration(b.ConnectTimeout, 0),
+		ProxyHeader:    oneOf(r, b.ProxyProtocol, "", proxyV2) == proxyV2,
 		Workers:        r.workers(b, match),
 		Range:          b.NameRange,
 	}

@@ -24,6 +24,13 @@ type listenSchema struct {
 	SniffTimeout   *hcl.Attribute `hcl:"sniff_timeout,optional"`
 	MaxConnections *hcl.Attribute `hcl:"max_connections,optional"`
 	MaxSniffing    *hcl.Attribute `hcl:"max_sniffing,optional"`
+
+	Proxy *proxySchema `hcl:"proxy_protocol,block"`
+}
+
+type proxySchema struct {
+	DefRange hcl.Range      `hcl:",def_range"`
+	Trust    *hcl.Attribute `hcl:"trust,optional"`
 }
 
 type backendSchema struct {
@@ -44,6 +51,7 @@ type relaySchema struct {
 	Balance        *hcl.Attribute `hcl:"balance,optional"`
 	IdleTimeout    *hcl.Attribute `hcl:"idle_timeout,optional"`
 	ConnectTimeout *hcl.Attribute `hcl:"connect_timeout,optional"`
+	ProxyProtocol  *hcl.Attribute `hcl:"proxy_protocol,optional"`
 
 	Workers          *workersSchema `hcl:"workers,block"`
 	Wait             *hcl.Attribute `hcl:"wait,optional"`

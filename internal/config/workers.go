@@ -60,7 +60,7 @@ func (r *reader) workers(b relaySchema, m Match) *Workers {
 		}
 		return nil
 	}
-	for _, a := range []*hcl.Attribute{b.Dial, b.Balance, b.ConnectTimeout} {
+	for _, a := range []*hcl.Attribute{b.Dial, b.Balance, b.ConnectTimeout, b.ProxyProtocol} {
 		if a != nil {
 			r.errorAt(a.NameRange, "Dial or workers", "Either the gateway dials (dial), or the workers connect to it (workers): %s does not go with a workers block.", a.Name)
 		}

@@ -19,6 +19,7 @@ import (
 const (
 	startWait = 20 * time.Second // for the binary to be ready, on a busy machine
 	stopWait  = 20 * time.Second // for it to end after TERM
+	patience  = 20 * time.Second // for anything else that must happen
 	pollEvery = 5 * time.Millisecond
 )
 
@@ -200,6 +201,15 @@ func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) 
 	for deadline := time.Now().Add(limit); !ok(); time.Sleep(pollEvery) {
 		if time.Now().After(deadline) {
 			t.Fatalf("within %v: %s", limit, what)
+		}
+	}
+}
+
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -39,15 +39,6 @@ func bound(t *testing.T, kind zmq.Type, prepare ...func(*zmq.Socket)) (s *zmq.So
 	return s, strings.TrimRight(endpoint, "\x00")
 }
 
-func must(t *testing.T, errs ...error) {
-	t.Helper()
-	for _, err := range errs {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 func send(t *testing.T, s *zmq.Socket, parts ...string) {
 	t.Helper()
 	if _, err := s.SendMessage(parts); err != nil {

@@ -73,7 +73,7 @@ func (m *Match) Test(f *Facts) Fit {
 		return OtherProtocol
 	case len(m.Listeners) > 0 && !slices.Contains(m.Listeners, f.Listener):
 		return OtherListener
-	case len(m.Sources) > 0 && !slices.ContainsFunc(m.Sources, func(p netip.Prefix) bool { return p.Contains(f.Source) }):
+	case len(m.Sources) > 0 && !contains(m.Sources, f.Source):
 		return OtherSource
 	case m.Percent != nil && sourceShare(f.Source) >= *m.Percent*sharesPerPercent:
 		return OutsidePercent
