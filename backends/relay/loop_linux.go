@@ -143,6 +143,9 @@ func (l *loop) register(p *pair) {
 		l.idNext++
 	}
 	l.inbox = append(l.inbox, letter{pair: p})
+	if p.entered = true; p.early {
+		l.inbox = append(l.inbox, letter{pair: p, event: cancelled})
+	}
 	l.mail.Store(true)
 	if !l.running {
 		l.running = true

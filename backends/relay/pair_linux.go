@@ -33,6 +33,8 @@ type pair struct {
 	last      [2]syscall.Errno // by way: how reading ended, reported when the backlog is delivered
 	ready     bool             // in the loop's ready list
 	closed    bool             // the descriptors are closed; the loop's mutex guards it
+	entered   bool             // the loop has been told of it; the loop's mutex guards it
+	early     bool             // it was cancelled before that; the loop's mutex guards it
 }
 
 // socket is what is known of one of the two sockets.
@@ -294,7 +296,16 @@ func (l *loop) peerGone(p *pair, w way) {
 }
 
 // cancel may be called by any goroutine; the loop does it.
-func (p *pair) cancel() { p.loop.post(letter{pair: p, event: cancelled}) }
+// cancel may be called while the pair is not registered yet: the group knows it before the loop does.
+func (p *pair) cancel() {
+	p.loop.mu.Lock()
+	p.early = !p.entered
+	wait := p.early
+	p.loop.mu.Unlock()
+	if !wait {
+		p.loop.post(letter{pair: p, event: cancelled})
+	}
+}
 
 func (p *pair) addrs() (a, b net.Addr) {
 	p.loop.mu.Lock()

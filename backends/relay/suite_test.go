@@ -52,6 +52,7 @@ func suite(t *testing.T, newGroup func() *Group) {
 		{"ShutdownWaitsForTheEnd", testShutdownWaitsForTheEnd},
 		{"ShutdownDeliversWhatWasRead", testShutdownDeliversWhatWasRead},
 		{"RelayAfterShutdownIsCut", testRelayAfterShutdownIsCut},
+		{"ShutdownMeetsRelaysThatStart", testShutdownMeetsRelaysThatStart},
 	}
 	timed := []testCase{ // what waits for a limit: the network makes no difference
 		{"WorkerThatIgnoresTheEndIsCut", testWorkerThatIgnoresTheEndIsCut},
