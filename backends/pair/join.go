@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"gateway/backends/relay"
@@ -28,7 +29,7 @@ type pairing struct {
 	shaken bool   // behind a gate: the handshake is complete; guarded by Rendezvous.mu
 
 	// toWorker and toClient count what was passed on before the relay began.
-	toWorker, toClient int64
+	toWorker, toClient atomic.Int64
 
 	deadline time.Time // of all that is done before the relay begins
 }
@@ -101,7 +102,7 @@ func (r *Rendezvous) judge(p *pairing, failed *failure) {
 		r.relay(p)
 		return
 	}
-	stats := relay.Stats{AToB: p.toWorker, BToA: p.toClient}
+	stats := relay.Stats{AToB: p.toWorker.Load(), BToA: p.toClient.Load()}
 	r.dissolve(p)
 	w.finish(Outcome{Partner: c.addr, End: failed.end, Stats: stats, Err: failed.err})
 	o := Outcome{Partner: w.title(), End: failed.end, Stats: stats, Err: failed.err}
@@ -126,7 +127,7 @@ func (p *pairing) open() error {
 	}
 	_ = w.conn.SetWriteDeadline(time.Time{})
 	c.tap.kept = nil
-	p.toWorker = int64(w.told + n)
+	p.toWorker.Store(int64(w.told + n))
 	return nil
 }
 
@@ -150,8 +151,8 @@ func (p *pairing) answer() *failure {
 func (r *Rendezvous) relay(p *pairing) {
 	c, w := p.client, p.worker
 	r.group.Relay(c.rest(), w.rest(), r.options.Limits, func(stats relay.Stats, err error) {
-		stats.AToB += p.toWorker
-		stats.BToA += p.toClient
+		stats.AToB += p.toWorker.Load()
+		stats.BToA += p.toClient.Load()
 		r.dissolve(p)
 		c.done(Outcome{Partner: w.title(), End: Relayed, Stats: stats, Err: err})
 		w.done(Outcome{Partner: c.addr, End: Relayed, Stats: stats, Err: err})

@@ -51,7 +51,7 @@ func (p *pairing) shake() *failure {
 		}
 		_ = to.conn.SetWriteDeadline(p.deadline)
 		n, err := to.conn.Write(frame)
-		*count += int64(n)
+		count.Add(int64(n))
 		if err != nil {
 			return &failure{end: endOf(err), err: fmt.Errorf("pair: handshake: pass %s on: %w", t.name, err)}
 		}
