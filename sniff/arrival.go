@@ -27,7 +27,9 @@ type arrival struct {
 	raw      net.Conn // as it was accepted; closing it ends all
 	server   *Server
 	accepted time.Time
+	asked    bool   // Admit was
 	leave    func() // of Admit; nil: it admitted nobody
+	reason   string // of Admit: why not
 	released atomic.Bool
 }
 
@@ -44,6 +46,9 @@ func (a *arrival) release() {
 func (s *Server) admit(raw net.Conn) {
 	a := &arrival{Conn: Conn{Conn: raw}, raw: raw, server: s, accepted: time.Now()}
 	s.meters.accepted.Inc()
+	if s.quick(a) {
+		return
+	}
 	s.meters.sniffing.Inc()
 
 	s.mu.Lock()
@@ -55,6 +60,30 @@ func (s *Server) admit(raw net.Conn) {
 	s.mu.Unlock()
 
 	go s.sniff(a)
+}
+
+// quick hands a over at once if nothing about it has to be waited for.
+func (s *Server) quick(a *arrival) bool {
+	if s.options.Quick == nil || s.options.Within != nil || s.options.ProxyFrom(a.raw.RemoteAddr()) {
+		return false
+	}
+	if s.ask(a); a.reason != "" || !a.peek(s.options.Protocols) {
+		return false
+	}
+	s.sniffing.Release(1)
+	s.meters.matched[a.protocol].Observe(time.Since(a.accepted).Seconds())
+	if !s.options.Quick(&a.Conn, a.release) {
+		go s.options.Handle(&a.Conn, a.release)
+	}
+	return true
+}
+
+// ask asks Admit, once.
+func (s *Server) ask(a *arrival) {
+	if !a.asked && s.options.Admit != nil {
+		a.leave, a.reason = s.options.Admit(a.RemoteAddr())
+	}
+	a.asked = true
 }
 
 // sniff classifies a and hands it over.
@@ -111,12 +140,8 @@ func (s *Server) recognise(a *arrival) (c *Conn, result Result, why error) {
 		}
 		a.Conn.Conn = client
 	}
-	if s.options.Admit != nil {
-		leave, reason := s.options.Admit(a.RemoteAddr())
-		if reason != "" {
-			return &a.Conn, Refused, s.unwelcome(a, reason)
-		}
-		a.leave = leave
+	if s.ask(a); a.reason != "" {
+		return &a.Conn, Refused, s.unwelcome(a, a.reason)
 	}
 	result = a.classify(s.options.Protocols)
 	switch {

@@ -115,12 +115,8 @@ func (c *Conn) detect(protocols []Protocol, timeout time.Duration) Result {
 }
 
 func (c *Conn) classify(protocols []Protocol) Result {
+	var err error
 	for {
-		n, err := c.Conn.Read(c.prefix[c.read:])
-		c.read += uint8(n)
-		if n == 0 && err == nil {
-			err = io.ErrNoProgress // a reader that does nothing must not make this loop spin
-		}
 		name, verdict := Classify(protocols, c.prefix[:c.read])
 		switch {
 		case verdict == Accept:
@@ -131,7 +127,34 @@ func (c *Conn) classify(protocols []Protocol) Result {
 		case err != nil:
 			return resultOf(err)
 		}
+		var n int
+		n, err = c.Conn.Read(c.prefix[c.read:])
+		c.read += uint8(n)
+		if n == 0 && err == nil {
+			err = io.ErrNoProgress // a reader that does nothing must not make this loop spin
+		}
 	}
+}
+
+// peeker is a raw connection that can be read without waiting. It gives an error if nothing is there.
+type peeker interface {
+	TryRead([]byte) (int, error)
+}
+
+// peek tries to classify from what is there already, without waiting. What it read stays in the prefix.
+func (c *Conn) peek(protocols []Protocol) bool {
+	p, ok := c.Conn.(peeker)
+	if !ok {
+		return false
+	}
+	n, err := p.TryRead(c.prefix[:])
+	if err != nil {
+		return false
+	}
+	c.read = uint8(n)
+	name, verdict := Classify(protocols, c.prefix[:n])
+	c.protocol = name
+	return verdict == Accept
 }
 
 // Protocol returns the name of the protocol that was recognised, "" if none was.

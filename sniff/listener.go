@@ -8,6 +8,9 @@ package sniff
 // Ownership: an accepted connection is in s.arrivals while it is sniffed. Whoever removes it from there owns it: either
 // its sniffing goroutine, which then hands it over, or Close. Nothing is handed over once Close has begun.
 //
+// Quick: a connection that comes with its first bytes is classified and handed over by Serve itself, and is never among the
+// arrivals. Close waits for Serve, so nothing is handed over after Close this way either.
+//
 // Blocking: Serve waits for slots, for Accept and for its back-off; a sniffing goroutine waits for its client, until the
 // deadline. Close ends all of these.
 
@@ -44,6 +47,11 @@ type Options struct {
 	// that sniffed, which ends when it returns: a relay that goes on without a goroutine of its own costs none here.
 	// It may also serve the connection before it returns; Close does not wait for it. Default: close.
 	Handle func(c *Conn, release func())
+
+	// Quick may take a connection that was recognised without waiting, on the accepting goroutine: it must return at once.
+	// If it returns true it owns c, as Handle would; otherwise Handle gets c. It is asked only where Within is not set. Default:
+	// take none.
+	Quick func(c *Conn, release func()) bool
 
 	// Otherwise may take a connection that was not recognised (Unmatched), not in time (TimedOut), whose peer sent
 	// too little and then ended its side (Closed), or that was Refused, for the reason in why. If it returns true it

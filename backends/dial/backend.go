@@ -135,6 +135,25 @@ func (b *Backend) ServeConn(ctx context.Context, client net.Conn, done func(Outc
 		done(Outcome{Target: target.Name, Err: err})
 		return
 	}
+	b.relay(client, conn, target, ahead, done)
+}
+
+// TryServeConn does what ServeConn does if a target on this machine answers at once. Otherwise it returns false, and has done
+// nothing to the client.
+func (b *Backend) TryServeConn(client net.Conn, done func(Outcome)) bool {
+	if g, ok := client.(Greeted); ok && g.Answered() > 0 {
+		return false
+	}
+	conn, target := b.tryDial()
+	if conn == nil {
+		return false
+	}
+	b.relay(client, conn, target, 0, done)
+	return true
+}
+
+// relay moves bytes between a client and its target until both have ended. ahead is what the target has got already.
+func (b *Backend) relay(client, conn net.Conn, target *Target, ahead int, done func(Outcome)) {
 	b.group.Relay(client, conn, b.options.Limits, func(stats relay.Stats, err error) {
 		target.Release()
 		stats.AToB += int64(ahead)

@@ -72,6 +72,7 @@ type Target struct {
 	backend      *Backend
 	endpoint     *endpoint
 	listed       bool // false: the name does not stand for this address any more
+	slow         bool // it did not answer at once when it was tried so
 	open         int  // connections that are dialled or open
 	failures     int  // in a row, those while ejected not counted
 	ejectedUntil time.Duration

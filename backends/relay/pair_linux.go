@@ -51,6 +51,7 @@ type socket struct {
 // not both raw sockets, or when there are no descriptors for it.
 func startOnLoop(g *Group, a, b net.Conn, aPrefix, bPrefix []byte, limits Limits, done func(Stats, error)) bool {
 	p := &pair{place: -1}
+	a, b = ordinary(a), ordinary(b)
 	if !isStreamSocket(a) || !isStreamSocket(b) {
 		return false
 	}
@@ -59,11 +60,7 @@ func startOnLoop(g *Group, a, b net.Conn, aPrefix, bPrefix []byte, limits Limits
 		return false
 	}
 	var ok bool
-	if p.fd[aToB], ok = duplicate(a); !ok {
-		return false
-	}
-	if p.fd[bToA], ok = duplicate(b); !ok {
-		unix.Close(int(p.fd[aToB]))
+	if p.fd, ok = descriptors(a, b); !ok {
 		return false
 	}
 	p.sockets[aToB].unix, p.sockets[bToA].unix = isUnix(a), isUnix(b)

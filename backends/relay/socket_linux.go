@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"gateway/internal/bare"
 )
 
 // The system calls of the event loops. Those on ready descriptors are raw: they return at once, and telling the scheduler
@@ -15,6 +17,8 @@ import (
 // isStreamSocket tells whether c is a socket that an event loop can serve; what wraps one (TLS) is not.
 func isStreamSocket(c net.Conn) bool {
 	switch c := c.(type) {
+	case *bare.Conn:
+		return true
 	case *net.TCPConn:
 		return c != nil
 	case *net.UnixConn:
@@ -24,8 +28,43 @@ func isStreamSocket(c net.Conn) bool {
 }
 
 func isUnix(c net.Conn) bool {
+	if b, is := c.(*bare.Conn); is {
+		return b.IsUnix()
+	}
 	_, is := c.(*net.UnixConn)
 	return is
+}
+
+// ordinary is what a bare connection has become, if somebody has used it.
+func ordinary(c net.Conn) net.Conn {
+	if b, is := c.(*bare.Conn); is {
+		return b.Used()
+	}
+	return c
+}
+
+// descriptors gives descriptors of our own for the sockets of a and b; ok is false if that fails, and then both are as before.
+func descriptors(a, b net.Conn) (fd [2]int32, ok bool) {
+	var own [2]bool // duplicates; those of bare connections are taken, which cannot fail, when nothing else can
+	conns := [2]net.Conn{a, b}
+	for i, c := range conns {
+		if _, is := c.(*bare.Conn); is {
+			continue
+		}
+		if fd[i], own[i] = duplicate(c); !own[i] {
+			if i > 0 && own[0] {
+				unix.Close(int(fd[0]))
+			}
+			return fd, false
+		}
+	}
+	for i, c := range conns {
+		if !own[i] {
+			n, _ := c.(*bare.Conn).Take()
+			fd[i] = int32(n)
+		}
+	}
+	return fd, true
 }
 
 // duplicate gives a descriptor of our own for c's socket.

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"gateway/internal/admin"
+	"gateway/internal/bare"
 	"gateway/internal/config"
 	"gateway/internal/gateway"
 	"gateway/internal/resource"
@@ -69,7 +70,7 @@ func (i *instance) socket(change *resource.Change, addr, owner string) (*net.TCP
 // open makes a port that will accept from a socket.
 func (i *instance) open(socket *net.TCPListener, o sniff.Options) (*port, resource.Retire, error) {
 	p := &port{name: o.Name, addr: socket.Addr(), sniffer: sniff.NewServer(o)}
-	shared, err := duplicate(socket)
+	shared, err := bare.Listen(socket)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot share the socket of %s: %w", p.addr, err)
 	}

@@ -3,14 +3,18 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
+	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -23,6 +27,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"gateway/internal/config"
 )
 
 // probed runs `gateway probe` and returns what it printed.
@@ -161,4 +167,41 @@ func TestProbeOfASilentOrAbsentServerFails(t *testing.T) {
 	l.Close()
 	contains(t, probed(t, exitError, l.Addr().String()), "nobody answers")
 	contains(t, probed(t, exitUsage, "nonsense"), "is not HOST:PORT")
+}
+
+// TestProbeOfAGatewayThatChoosesByMechanism: both sides would wait for the other's greeting.
+func TestProbeOfAGatewayThatChoosesByMechanism(t *testing.T) {
+	public, secret, err := zmq.NewCurveKeypair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	null := zmqServer(t, zmq.PULL, func(*zmq.Socket) error { return nil })
+	curve := zmqServer(t, zmq.ROUTER, func(s *zmq.Socket) error {
+		return errors.Join(s.SetCurveServer(1), s.SetCurveSecretkey(secret))
+	})
+	cfg, diags := config.Parse("test.hcl", fmt.Appendf(nil, `
+listen "127.0.0.1:0" {}
+relay "vault" {
+  match {
+    mechanism = ["CURVE"]
+  }
+  dial = ["tcp://%s"]
+}
+relay "rest" {
+  dial = ["tcp://%s"]
+}
+`, curve, null))
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	i, err := start(cfg, slog.New(slog.DiscardHandler), &slog.LevelVar{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, end := context.WithCancel(context.Background())
+	end()
+	defer i.shutdown(ended)
+	addr := i.current.Load().ports[0].addr.String()
+	contains(t, probed(t, exitOK, addr), "zmtp  ZMTP 3.1, mechanism NULL, socket PULL", "http  HTTP/1.1, GET / answers 404")
+	contains(t, probed(t, exitOK, "-server-key", public, addr), "mechanism CURVE, handshake complete, socket ROUTER")
 }

@@ -11,6 +11,9 @@ import (
 // probeReadyBytesMax bounds a READY that is asked for.
 const probeReadyBytesMax = 4 << 10
 
+// probeClimbShare is the part of the time-out that climbing may take.
+const probeClimbShare = 3
+
 // probeSocketTypes are tried in turn where a server shows its own type only to a client that fits: each server type
 // accepts one of them.
 var probeSocketTypes = []zmtp.SocketType{"DEALER", "SUB", "PUSH", "PULL", "PAIR"}
@@ -22,17 +25,25 @@ func askZMTP(ctx context.Context, target probeTarget) answer {
 		return answer{}
 	}
 	defer conn.Close()
+	// Climbing shows the mechanism before this side has named one. Who climbs too, a gateway that chooses by mechanism, waits
+	// for the other side to say more: it gets a whole greeting, on another connection.
+	climbing, cancel := context.WithTimeout(ctx, target.timeout/probeClimbShare)
+	defer cancel()
 	ladder := zmtp.NewLadder(conn)
-	major, err := ladder.Major(ctx)
-	if err != nil {
-		return answer{}
-	}
-	if major < 3 {
+	major, err := ladder.Major(climbing)
+	if err == nil && major < 3 {
 		return answer{spoken: true, healthy: true, text: fmt.Sprintf("ZMTP revision %d, older than 3.0", major)}
 	}
-	greeting, err := ladder.Greeting(ctx)
+	var greeting zmtp.Greeting
+	if err == nil {
+		greeting, err = ladder.Greeting(climbing)
+	}
 	if err != nil {
-		return answer{spoken: true, text: fmt.Sprintf("ZMTP %d, then no whole greeting: %v", major, err)}
+		_, said, _ := ladder.HandOver()
+		if climbing.Err() == nil || said == 0 {
+			return answer{}
+		}
+		return askOutright(ctx, target)
 	}
 	known := fmt.Sprintf("ZMTP %d.%d, mechanism %s", greeting.Major, greeting.Minor, greeting.Mechanism)
 	switch greeting.Mechanism {
@@ -42,6 +53,24 @@ func askZMTP(ctx context.Context, target probeTarget) answer {
 		return askCurve(ctx, target, known)
 	}
 	return answer{spoken: true, healthy: true, text: known}
+}
+
+// askOutright names a mechanism first: CURVE if the server's key is known, else NULL.
+func askOutright(ctx context.Context, target probeTarget) answer {
+	if target.serverKey != nil {
+		return askCurve(ctx, target, "ZMTP 3, mechanism CURVE")
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", target.addr)
+	if err != nil {
+		return answer{}
+	}
+	defer conn.Close()
+	ladder := zmtp.NewLadder(conn)
+	greeting, err := ladder.Exchange(ctx, 1, zmtp.MechanismNull)
+	if err != nil {
+		return answer{}
+	}
+	return askNull(ctx, ladder, fmt.Sprintf("ZMTP %d.%d, mechanism %s", greeting.Major, greeting.Minor, greeting.Mechanism))
 }
 
 // askNull waits for the READY that a NULL peer sends unasked.

@@ -163,15 +163,21 @@ func matchOf(m config.Match) gateway.Match {
 type relayHandler struct{ backend *dial.Backend }
 
 func (h relayHandler) ServeConn(ctx context.Context, c net.Conn, done func(gateway.Outcome)) {
-	h.backend.ServeConn(ctx, c, func(o dial.Outcome) {
-		done(gateway.Outcome{
-			Target:   o.Target,
-			BytesIn:  o.Stats.AToB,
-			BytesOut: o.Stats.BToA,
-			Result:   relayResult(o),
-			Err:      o.Err,
-		})
-	})
+	h.backend.ServeConn(ctx, c, func(o dial.Outcome) { done(relayOutcome(o)) })
+}
+
+func (h relayHandler) TryServeConn(c net.Conn, done func(gateway.Outcome)) bool {
+	return h.backend.TryServeConn(c, func(o dial.Outcome) { done(relayOutcome(o)) })
+}
+
+func relayOutcome(o dial.Outcome) gateway.Outcome {
+	return gateway.Outcome{
+		Target:   o.Target,
+		BytesIn:  o.Stats.AToB,
+		BytesOut: o.Stats.BToA,
+		Result:   relayResult(o),
+		Err:      o.Err,
+	}
 }
 
 // relayResult is a relay's end in a word or two: "no target", "client eof", "target reset", "idle_timeout".

@@ -84,24 +84,7 @@ func TestReloadUnderTrafficCutsNobody(t *testing.T) {
 	}
 	t.Cleanup(end)
 	var rounds, fresh atomic.Int64
-	for range reloadZMTPConns {
-		c := signedConn(t, addr)
-		traffic.Go(func() {
-			for i := byte(0); ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if err := echoRound(c, i); err != nil {
-					t.Errorf("a relayed connection broke: %v", err)
-					return
-				}
-				rounds.Add(1)
-				time.Sleep(10 * time.Millisecond) // a pace, so that sizes do not burn the machine
-			}
-		})
-	}
+	startRelayed(t, addr, stop, &traffic, &rounds)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	startStreams(ctx, t, addr, stop, &traffic, &rounds)
@@ -180,6 +163,29 @@ func echoRound(c net.Conn, mark byte) error {
 		return fmt.Errorf("got % x", got)
 	}
 	return nil
+}
+
+// startRelayed keeps ZeroMQ connections open and busy.
+func startRelayed(t *testing.T, addr string, stop chan struct{}, traffic *sync.WaitGroup, rounds *atomic.Int64) {
+	t.Helper()
+	for range reloadZMTPConns {
+		c := signedConn(t, addr)
+		traffic.Go(func() {
+			for i := byte(0); ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := echoRound(c, i); err != nil {
+					t.Errorf("a relayed connection broke: %v", err)
+					return
+				}
+				rounds.Add(1)
+				time.Sleep(10 * time.Millisecond) // a pace, so that sizes do not burn the machine
+			}
+		})
+	}
 }
 
 // startStreams keeps gRPC streams open and busy.

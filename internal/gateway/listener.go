@@ -18,6 +18,7 @@ type Listener struct {
 func (s *Server) Attach(l Listener, o sniff.Options) sniff.Options {
 	o.Name = l.Name
 	o.Handle = func(c *sniff.Conn, release func()) { s.Handle(l.Name, c, release) }
+	o.Quick = func(c *sniff.Conn, release func()) bool { return s.Quick(l.Name, c, release) }
 	o.ProxyFrom = func(peer net.Addr) bool { return contains(l.Proxies, sourceOf(peer)) }
 	return o
 }

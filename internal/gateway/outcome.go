@@ -28,6 +28,12 @@ func (s *Server) report(protocol string, client net.Addr, took time.Duration, o 
 		m.Bytes.WithLabelValues(protocol, o.Block, "out").Add(float64(o.BytesOut))
 	}
 	level := slog.LevelInfo
+	if o.Err != nil {
+		level = slog.LevelWarn
+	}
+	if !s.log.Enabled(context.Background(), level) {
+		return
+	}
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.String("protocol", protocol))
 	if o.Block != "" {
@@ -42,7 +48,6 @@ func (s *Server) report(protocol string, client net.Addr, took time.Duration, o 
 		slog.Duration("took", took.Round(time.Microsecond)),
 		slog.String("result", o.Result))
 	if o.Err != nil {
-		level = slog.LevelWarn
 		attrs = append(attrs, slog.String("error", o.Err.Error()))
 	}
 	s.log.LogAttrs(context.Background(), level, "connection", attrs...)

@@ -101,11 +101,7 @@ func (s *Server) SetHeldMax(max int) { s.held.setMax(cmp.Or(max, heldMaxDefault)
 // has ended. It returns as soon as the connection's handler runs; before that it may wait for a ZMTP client's greeting.
 func (s *Server) Handle(listener string, c *sniff.Conn, release func()) {
 	table := s.table.Load()
-	table.inUse.Add(1)
-	v := &visit{server: s, table: table, started: time.Now(), protocol: c.Protocol(), client: c.RemoteAddr(), conn: c, release: release}
-	if m := s.options.Metrics; m != nil {
-		m.Open.WithLabelValues(v.protocol).Inc()
-	}
+	v := s.enter(table, c, release)
 	facts := Facts{Protocol: v.protocol, Listener: listener, Source: sourceOf(v.client)}
 	choice, more, next := table.Choose(&facts, 0)
 	conn := net.Conn(c)
@@ -116,9 +112,7 @@ func (s *Server) Handle(listener string, c *sniff.Conn, release func()) {
 			return
 		}
 	}
-	if s.log.Enabled(s.ctx, slog.LevelDebug) {
-		s.log.Debug("detected", "protocol", v.protocol, "block", choice.String(), "client", addrString(v.client))
-	}
+	v.detected(choice)
 	v.block = choice.Block
 	switch {
 	case choice.Block != nil:
@@ -129,6 +123,53 @@ func (s *Server) Handle(listener string, c *sniff.Conn, release func()) {
 		s.held.hold(c, v.done)
 	default:
 		v.done(Outcome{Result: "no block", Err: ErrNoBlock})
+	}
+}
+
+// Quick is Handle for a connection whose block can take it without waiting; otherwise it leaves it alone and returns false.
+func (s *Server) Quick(listener string, c *sniff.Conn, release func()) bool {
+	table := s.table.Load()
+	facts := Facts{Protocol: c.Protocol(), Listener: listener, Source: sourceOf(c.RemoteAddr())}
+	choice, more, _ := table.Choose(&facts, 0)
+	if more != Fits || choice.Block == nil {
+		return false
+	}
+	handler, ok := choice.Block.Handler.(QuickHandler)
+	if !ok {
+		return false
+	}
+	v := s.enter(table, c, release)
+	v.block = choice.Block
+	if !handler.TryServeConn(c, v.done) {
+		v.leave()
+		return false
+	}
+	v.detected(choice)
+	return true
+}
+
+// enter counts a connection that is to be served.
+func (s *Server) enter(table *Table, c *sniff.Conn, release func()) *visit {
+	v := &visit{server: s, table: table, started: time.Now(), protocol: c.Protocol(), client: c.RemoteAddr(), conn: c, release: release}
+	table.inUse.Add(1)
+	if m := s.options.Metrics; m != nil {
+		m.Open.WithLabelValues(v.protocol).Inc()
+	}
+	return v
+}
+
+// detected tells at once where the connection goes; the log line proper comes when it has ended.
+func (v *visit) detected(choice Choice) {
+	if v.server.log.Enabled(v.server.ctx, slog.LevelDebug) {
+		v.server.log.Debug("detected", "protocol", v.protocol, "block", choice.String(), "client", addrString(v.client))
+	}
+}
+
+// leave takes back what enter counted.
+func (v *visit) leave() {
+	v.table.inUse.Add(-1)
+	if m := v.server.options.Metrics; m != nil {
+		m.Open.WithLabelValues(v.protocol).Dec()
 	}
 }
 
@@ -148,12 +189,9 @@ type visit struct {
 func (v *visit) done(o Outcome) {
 	v.conn.Close()
 	v.release()
-	v.table.inUse.Add(-1)
+	v.leave()
 	if v.block != nil {
 		o.Block = v.block.Name
-	}
-	if m := v.server.options.Metrics; m != nil {
-		m.Open.WithLabelValues(v.protocol).Dec()
 	}
 	v.server.report(v.protocol, v.client, time.Since(v.started), o)
 }

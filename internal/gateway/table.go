@@ -17,6 +17,14 @@ type Handler interface {
 	ServeConn(ctx context.Context, c net.Conn, done func(Outcome))
 }
 
+// QuickHandler is a Handler that may not have to wait.
+type QuickHandler interface {
+	Handler
+	// TryServeConn does what ServeConn does if nothing has to be waited for. Otherwise it returns false, has done nothing
+	// to c, and does not call done.
+	TryServeConn(c net.Conn, done func(Outcome)) bool
+}
+
 // Block is a named place where a connection can go: a relay block of the configuration.
 type Block struct {
 	Name    string

@@ -1,0 +1,210 @@
+package bare
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const wait = 10 * time.Second
+
+// listener is a prepared TCP listener on a free port.
+func listener(t *testing.T, addr string) (l *net.TCPListener, b *Listener) {
+	t.Helper()
+	any, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { any.Close() })
+	l = any.(*net.TCPListener)
+	if b, err = Listen(l); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return l, b
+}
+
+func dialled(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.SetDeadline(time.Now().Add(wait)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestAcceptedConnectionComesWithItsFirstBytesAndItsAddress(t *testing.T) {
+	for _, addr := range []string{"127.0.0.1:0", "[::1]:0"} {
+		l, b := listener(t, addr)
+		client := dialled(t, l.Addr().String())
+		if _, err := client.Write([]byte("first")); err != nil {
+			t.Fatal(err)
+		}
+		c, err := b.AcceptBare()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if got, want := c.RemoteAddr().String(), client.LocalAddr().String(); got != want {
+			t.Errorf("the client is %s, want %s", got, want)
+		}
+		buf := make([]byte, 16)
+		if n, err := c.TryRead(buf); err != nil || string(buf[:n]) != "first" {
+			t.Errorf("read %q, %v", buf[:n], err)
+		}
+		if _, err := c.TryRead(buf); !errors.Is(err, syscall.EAGAIN) {
+			t.Errorf("with nothing to read: %v", err)
+		}
+		client.Close()
+		if n, err := io.ReadFull(c, buf[:1]); n != 0 || err != io.EOF {
+			t.Errorf("after the client has left: %d, %v", n, err)
+		}
+		if c.LocalAddr().String() != l.Addr().String() {
+			t.Errorf("the local address is %v, want %v", c.LocalAddr(), l.Addr())
+		}
+	}
+}
+
+func TestClosedListenerEndsAccept(t *testing.T) {
+	_, b := listener(t, "127.0.0.1:0")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := b.Accept()
+		ended <- err
+	}()
+	b.Close()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Accept ended with %v", err)
+		}
+	case <-time.After(wait):
+		t.Fatal("Accept did not end")
+	}
+}
+
+func TestConnectionIsOrdinaryOnceItIsUsed(t *testing.T) {
+	l, b := listener(t, "127.0.0.1:0")
+	addr := netip.MustParseAddrPort(l.Addr().String())
+	out, connected, err := Dial(addr, "")
+	if err != nil || !connected {
+		t.Fatalf("dialled: %v %v; on loopback it is done at once", connected, err)
+	}
+	defer out.Close()
+	if _, err := out.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	in, err := b.AcceptBare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if err := in.SetReadDeadline(time.Now().Add(wait)); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 5)
+	if _, err := io.ReadFull(in, buf); err != nil || string(buf) != "hello" {
+		t.Fatalf("read %q, %v", buf, err)
+	}
+	if _, ok := in.Take(); ok {
+		t.Error("an ordinary connection has no descriptor to take")
+	}
+	if err := in.CloseWrite(); err != nil {
+		t.Error(err)
+	}
+	if n, err := out.Read(buf); n != 0 || err != io.EOF {
+		t.Errorf("after FIN: %d, %v", n, err)
+	}
+	if err := in.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTakenDescriptorOutlivesTheConnection(t *testing.T) {
+	l, b := listener(t, "127.0.0.1:0")
+	client := dialled(t, l.Addr().String())
+	if _, err := client.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	c, err := b.AcceptBare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, ok := c.Take()
+	if !ok {
+		t.Fatal("nothing to take")
+	}
+	if err := c.Close(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("closing what was taken: %v", err)
+	}
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("reading what was taken: %v", err)
+	}
+	if _, err := syscall.Write(fd, []byte("y")); err != nil {
+		t.Errorf("the descriptor is not usable: %v", err)
+	}
+	if err := syscall.Close(fd); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDialTellsWhoRefuses(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := netip.MustParseAddrPort(l.Addr().String())
+	l.Close()
+	if c, connected, err := Dial(addr, ""); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("%v %v %v, want connection refused", c, connected, err)
+	}
+	if _, _, err := Dial(netip.AddrPort{}, filepath.Join(t.TempDir(), "none.sock")); !errors.Is(err, syscall.ENOENT) {
+		t.Errorf("%v, want no such file", err)
+	}
+	if _, _, err := Dial(netip.AddrPort{}, string(make([]byte, 200))); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("a path that is too long: %v", err)
+	}
+}
+
+func TestDialReachesUnixSockets(t *testing.T) {
+	for _, path := range []string{filepath.Join(t.TempDir(), "s"), "@gateway-bare-test"} {
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		out, connected, err := Dial(netip.AddrPort{}, path)
+		if err != nil || !connected {
+			t.Fatalf("%s: %v %v", path, connected, err)
+		}
+		defer out.Close()
+		in, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		if _, err := out.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 5)
+		if _, err := io.ReadFull(in, buf); err != nil || string(buf) != "hello" {
+			t.Errorf("%s: read %q, %v", path, buf, err)
+		}
+		if out.RemoteAddr().String() != path {
+			t.Errorf("the peer is %q, want %q", out.RemoteAddr(), path)
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package bare
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Conn is a connected stream socket, TCP or unix.
+//
+// Rules: whoever holds a Conn closes it, takes its descriptor, or uses it as a net.Conn; the first use as a net.Conn makes an
+// ordinary one, after which Take gives nothing. Methods of net.Conn may be called at the same time; Take and TryRead may not.
+type Conn struct {
+	mu     sync.Mutex
+	fd     int // -1 once it was taken, closed, or made ordinary
+	std    net.Conn
+	remote netip.AddrPort // of TCP
+	unix   string         // the path of a unix socket that was dialled
+	local  net.Addr       // looked up when it is asked for
+}
+
+// newConn owns fd.
+func newConn(fd int, remote netip.AddrPort, path string) *Conn {
+	return &Conn{fd: fd, remote: remote, unix: path}
+}
+
+// Take gives the descriptor away; ok is false if there is none any more. It is non-blocking and close-on-exec.
+func (c *Conn) Take() (fd int, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fd, c.fd = c.fd, -1
+	return fd, fd >= 0
+}
+
+// TryRead reads without waiting. It returns syscall.EAGAIN if nothing is there, and 0, nil at the peer's FIN.
+func (c *Conn) TryRead(b []byte) (int, error) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// IsUnix tells a unix socket from TCP.
+func (c *Conn) IsUnix() bool { return c.unix != "" }
+
+// Used is the ordinary connection that c has become, or c itself as long as nobody has used it.
+func (c *Conn) Used() net.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.std != nil {
+		return c.std
+	}
+	return c
+}
+
+// ordinary makes the net.Conn, once.
+func (c *Conn) ordinary() (net.Conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.std != nil {
+		return c.std, nil
+	}
+	if c.fd < 0 {
+		return nil, net.ErrClosed
+	}
+	f := os.NewFile(uintptr(c.fd), "socket")
+	c.fd = -1
+	std, err := net.FileConn(f) // a duplicate
+	f.Close()
+	if err != nil {
+		return nil, err
+	}
+	c.std = std
+	return std, nil
+}
+
+func (c *Conn) Read(b []byte) (int, error) {
+	std, err := c.ordinary()
+	if err != nil {
+		return 0, err
+	}
+	return std.Read(b)
+}
+
+func (c *Conn) Write(b []byte) (int, error) {
+	std, err := c.ordinary()
+	if err != nil {
+		return 0, err
+	}
+	return std.Write(b)
+}
+
+// CloseWrite sends FIN.
+func (c *Conn) CloseWrite() error {
+	std, err := c.ordinary()
+	if err != nil {
+		return err
+	}
+	return std.(interface{ CloseWrite() error }).CloseWrite()
+}
+
+// SyscallConn is syscall.Conn's.
+func (c *Conn) SyscallConn() (syscall.RawConn, error) {
+	std, err := c.ordinary()
+	if err != nil {
+		return nil, err
+	}
+	return std.(syscall.Conn).SyscallConn()
+}
+
+// Close closes the socket, unless its descriptor was taken.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.std != nil {
+		return c.std.Close()
+	}
+	if c.fd < 0 {
+		return net.ErrClosed
+	}
+	fd := c.fd
+	c.fd = -1
+	return os.NewSyscallError("close", unix.Close(fd))
+}
+
+// LocalAddr is this side's address.
+func (c *Conn) LocalAddr() net.Addr {
+	if c.IsUnix() {
+		return &net.UnixAddr{Net: "unix"}
+	}
+	if std, err := c.ordinary(); err == nil {
+		return std.LocalAddr()
+	}
+	return nil
+}
+
+// RemoteAddr is the peer's address.
+func (c *Conn) RemoteAddr() net.Addr {
+	if c.IsUnix() {
+		return &net.UnixAddr{Name: c.unix, Net: "unix"}
+	}
+	return net.TCPAddrFromAddrPort(c.remote)
+}
+
+// SetDeadline is net.Conn's.
+func (c *Conn) SetDeadline(t time.Time) error {
+	std, err := c.ordinary()
+	if err != nil {
+		return err
+	}
+	return std.SetDeadline(t)
+}
+
+// SetReadDeadline is net.Conn's.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	std, err := c.ordinary()
+	if err != nil {
+		return err
+	}
+	return std.SetReadDeadline(t)
+}
+
+// SetWriteDeadline is net.Conn's.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	std, err := c.ordinary()
+	if err != nil {
+		return err
+	}
+	return std.SetWriteDeadline(t)
+}

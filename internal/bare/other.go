@@ -1,0 +1,25 @@
+//go:build !linux
+
+package bare
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+)
+
+// Conn is never made here.
+type Conn struct{ net.Conn }
+
+// Dial always fails here.
+func Dial(netip.AddrPort, string) (*Conn, bool, error) { return nil, false, errors.ErrUnsupported }
+
+// Listen gives an ordinary listener on the socket of l, with a descriptor of its own.
+func Listen(l *net.TCPListener) (net.Listener, error) {
+	f, err := l.File()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return net.FileListener(f)
+}
