@@ -73,6 +73,7 @@ func zmqServer(t *testing.T, kind zmq.Type, prepare func(*zmq.Socket) error) (ad
 }
 
 func TestProbeTellsWhichZeroMQSocketAnswers(t *testing.T) {
+	t.Parallel()
 	addr := zmqServer(t, zmq.PULL, func(*zmq.Socket) error { return nil })
 	contains(t, probed(t, exitOK, addr), "zmtp  ZMTP 3.1, mechanism NULL, socket PULL")
 	addr = zmqServer(t, zmq.REP, func(s *zmq.Socket) error { return s.SetPlainServer(1) })
@@ -80,6 +81,7 @@ func TestProbeTellsWhichZeroMQSocketAnswers(t *testing.T) {
 }
 
 func TestProbeMakesAWholeCurveHandshake(t *testing.T) {
+	t.Parallel()
 	public, secret, err := zmq.NewCurveKeypair()
 	if err != nil {
 		t.Fatal(err)
@@ -102,6 +104,7 @@ func TestProbeMakesAWholeCurveHandshake(t *testing.T) {
 }
 
 func TestProbeAsksGRPCForItsHealth(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -119,6 +122,7 @@ func TestProbeAsksGRPCForItsHealth(t *testing.T) {
 }
 
 func TestProbeReadsHTTPAndCertificates(t *testing.T) {
+	t.Parallel()
 	plain := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(plain.Close)
 	contains(t, probed(t, exitOK, plain.Listener.Addr().String()), "http  HTTP/1.1, GET / answers 404 Not Found")
@@ -159,6 +163,7 @@ func certificate(t *testing.T, from, until time.Duration) tls.Certificate {
 }
 
 func TestProbeOfASilentOrAbsentServerFails(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -171,6 +176,7 @@ func TestProbeOfASilentOrAbsentServerFails(t *testing.T) {
 
 // TestProbeOfAGatewayThatChoosesByMechanism: both sides would wait for the other's greeting.
 func TestProbeOfAGatewayThatChoosesByMechanism(t *testing.T) {
+	t.Parallel()
 	public, secret, err := zmq.NewCurveKeypair()
 	if err != nil {
 		t.Fatal(err)
