@@ -138,6 +138,10 @@ type muxed struct {
 	once     atomic.Bool
 }
 
+// Raw is for a server that reads and writes by the descriptor: it gives out the bytes that Read would give first, and the
+// connection that has the others. Closing stays here: the server closes muxed, never raw.
+func (m *muxed) Raw() (prefix []byte, raw net.Conn) { return m.Conn.(*Conn).Detach() }
+
 func (m *muxed) CloseWrite() error { return m.Conn.(*Conn).CloseWrite() }
 
 func (m *muxed) Close() error {

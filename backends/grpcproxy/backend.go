@@ -1,119 +1,172 @@
 package grpcproxy
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
-	"net"
-	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/balancer/leastrequest"
-	"google.golang.org/grpc/balancer/roundrobin"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/resolver"
-	"google.golang.org/grpc/status"
 )
 
-// balancers maps the words of Backend.Balance to grpc's policies.
-var balancers = map[string]string{
-	"":              roundrobin.Name,
-	"round_robin":   roundrobin.Name,
-	"least_request": leastrequest.Name,
-}
+// waitingMax is how many calls may wait for a connection to one backend, or for a free stream there.
+const waitingMax = 10000
 
-// backend is a Backend with its connections.
+// backend is a Backend with its targets, and the calls that wait for one of them.
 type backend struct {
 	Backend
-	conn    *grpc.ClientConn
-	log     *slog.Logger
-	lost    atomic.Bool // calls find no connection; logged when it changes
-	started atomic.Int64
-	active  atomic.Int64
+	proxy   *Proxy
+	targets []*target
+	turn    atomic.Uint32
+
+	started, active atomic.Int64
+
+	queued  atomic.Int64 // the length of waiting
+	mu      sync.Mutex
+	waiting list
 }
 
 // newBackend connects nothing yet: the first call does.
-func newBackend(b Backend, log *slog.Logger) (*backend, error) {
-	policy, known := balancers[b.Balance]
-	if !known {
+func newBackend(p *Proxy, b Backend) (*backend, error) {
+	switch b.Balance {
+	case "", "round_robin", "least_request":
+	default:
 		return nil, fmt.Errorf("backend %q: there is no balance %q: round_robin or least_request", b.Name, b.Balance)
 	}
 	if len(b.Targets) == 0 && b.Dial == nil {
 		return nil, fmt.Errorf("backend %q: has no target", b.Name)
 	}
-	conn, err := grpc.NewClient(targets{}.Scheme()+":///"+b.Name,
-		grpc.WithResolvers(targets{b}),
-		grpc.WithContextDialer(b.dial),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultServiceConfig(fmt.Sprintf(`{"loadBalancingConfig":[{%q:{}}]}`, policy)),
-		grpc.WithDisableServiceConfig(),
-		grpc.WithStatsHandler(encodings{}),
-		//lint:ignore SA1019 the registered decompressor serves everybody else in the process
-		grpc.WithDecompressor(marker{}),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{})),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("backend %q: %w", b.Name, err)
-	}
-	return &backend{Backend: b, conn: conn, log: log}, nil
-}
-
-// dial connects to one address that targets made.
-func (b Backend) dial(ctx context.Context, address string) (net.Conn, error) {
+	be := &backend{Backend: b, proxy: p}
+	be.waiting.init()
 	if b.Dial != nil {
-		return b.Dial(ctx)
+		be.targets = []*target{newTarget(be, b.Name)}
+		return be, nil
 	}
-	var dialer net.Dialer
-	if path, found := strings.CutPrefix(address, "unix://"); found {
-		return dialer.DialContext(ctx, "unix", path)
+	for _, address := range b.Targets {
+		be.targets = append(be.targets, newTarget(be, address))
 	}
-	return dialer.DialContext(ctx, "tcp", strings.TrimPrefix(address, "dns:///"))
+	return be, nil
 }
 
-// reached notes whether a call found a connection, and logs it when that changed.
-func (b *backend) reached(err error) {
-	if code := status.Code(err); code == codes.Canceled || code == codes.DeadlineExceeded {
-		return // the caller's doing, which tells nothing of the backend
+// choose returns a connection with a free stream, or nil. hope says whether it makes sense to wait for one: a connection
+// is being made, or all streams are taken.
+func (be *backend) choose() (bc *backendConn, hope bool) {
+	turn := int(be.turn.Add(1) % uint32(len(be.targets)))
+	var best *backendConn
+	for i := range be.targets {
+		t := be.targets[(turn+i)%len(be.targets)]
+		free, more := t.free()
+		hope = hope || more
+		if free == nil {
+			continue
+		}
+		if be.Balance != "least_request" {
+			return free, true
+		}
+		if best == nil || t.load() < best.target.load() {
+			best = free
+		}
 	}
-	if lost := err != nil; b.lost.Swap(lost) == lost {
+	return best, hope
+}
+
+// enqueue lets the call wait. It reports false when too many do. The call's lock is held.
+func (be *backend) enqueue(call *call) bool {
+	be.mu.Lock()
+	defer be.mu.Unlock()
+	if be.queued.Load() >= waitingMax {
+		return false
+	}
+	call.waitSince = be.proxy.now()
+	be.waiting.push(&call.wait, call)
+	be.queued.Add(1)
+	return true
+}
+
+// leave takes the call out of the waiting ones, if it is there. The call's lock is held.
+func (be *backend) leave(call *call) {
+	if be.queued.Load() == 0 {
 		return
 	}
-	if err != nil {
-		b.log.Warn("grpc backend lost", "backend", b.Name, "targets", b.Targets, "err", err)
-		return
-	}
-	b.log.Info("grpc backend is back", "backend", b.Name)
+	be.mu.Lock()
+	be.unlink(call)
+	be.mu.Unlock()
 }
 
-func (b *backend) status() BackendStatus {
-	return BackendStatus{
-		Name: b.Name, Targets: b.Targets, Connected: b.conn.GetState() == connectivity.Ready,
-		Active: b.active.Load(), Started: b.started.Load(),
+// unlink is called with backend.mu held.
+func (be *backend) unlink(call *call) {
+	if call.wait.next != nil {
+		call.wait.unlink()
+		be.queued.Add(-1)
 	}
 }
 
-// targets resolves a backend's name to its fixed list of addresses.
-type targets struct{ Backend }
-
-func (targets) Scheme() string { return "gateway" }
-
-func (t targets) Build(_ resolver.Target, conn resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
-	addresses := t.Targets
-	if t.Backend.Dial != nil {
-		addresses = []string{t.Name}
+// next takes the first waiting call.
+func (be *backend) next() *call {
+	be.mu.Lock()
+	defer be.mu.Unlock()
+	call := be.waiting.first()
+	if call != nil {
+		be.unlink(call)
 	}
-	var state resolver.State
-	for _, address := range addresses {
-		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: address}}})
-	}
-	if err := conn.UpdateState(state); err != nil {
-		return nil, fmt.Errorf("backend %q: %w", t.Name, err)
-	}
-	return t, nil
+	return call
 }
 
-func (targets) ResolveNow(resolver.ResolveNowOptions) {}
-func (targets) Close()                                {}
+// dispatchWaiting sends the waiting calls for which there is a place now. No lock is held.
+func (be *backend) dispatchWaiting(b *batch) {
+	for range be.queued.Load() {
+		if bc, _ := be.choose(); bc == nil {
+			return
+		}
+		call := be.next()
+		if call == nil {
+			return
+		}
+		call.mu.Lock()
+		if !call.done && call.server == nil {
+			call.dispatch(call.replay.fields(), b)
+		}
+		call.mu.Unlock()
+	}
+}
+
+// failWaiting answers the waiting calls when no connection is to be expected soon. No lock is held.
+func (be *backend) failWaiting(b *batch) {
+	for range be.queued.Load() {
+		if bc, hope := be.choose(); bc != nil || hope {
+			b.wake(be)
+			return
+		}
+		call := be.next()
+		if call == nil {
+			return
+		}
+		call.mu.Lock()
+		if !call.done && call.server == nil {
+			call.fail(codes.Unavailable, fmt.Sprintf("the gateway cannot reach backend %q", be.Name), b)
+		}
+		call.mu.Unlock()
+	}
+}
+
+func (be *backend) status() BackendStatus {
+	s := BackendStatus{Name: be.Name, Active: be.active.Load(), Started: be.started.Load()}
+	for _, t := range be.targets {
+		s.Targets = append(s.Targets, t.status())
+	}
+	return s
+}
+
+// backoff is how long a target is left alone after its n-th failure in a row.
+func backoff(failures int) time.Duration {
+	d := backoffFirst
+	for range min(failures-1, 20) {
+		d = min(d*8/5, backoffMax)
+	}
+	return d
+}
+
+const (
+	backoffFirst = 100 * time.Millisecond
+	backoffMax   = 10 * time.Second
+)

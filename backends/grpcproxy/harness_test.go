@@ -2,10 +2,13 @@ package grpcproxy
 
 import (
 	"context"
+	"errors"
 	"net"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -83,7 +86,7 @@ func serve(t *testing.T, server *grpc.Server, l net.Listener) {
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() {
 		server.Stop()
-		if err := <-done; err != nil {
+		if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			t.Errorf("backend: %v", err)
 		}
 	})
@@ -115,4 +118,14 @@ func eventually(t *testing.T, what string, is func() bool) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// counted reads a counter or a gauge.
+func counted(t *testing.T, m prometheus.Metric) float64 {
+	t.Helper()
+	var out dto.Metric
+	if err := m.Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	return out.GetCounter().GetValue() + out.GetGauge().GetValue()
 }

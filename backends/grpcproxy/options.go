@@ -5,12 +5,17 @@ import (
 	"log/slog"
 	"net"
 	"time"
+
+	"gateway/internal/metrics"
 )
 
 // Defaults of Options; each is what a zero field means.
 const (
 	streamsMaxDefault      = 1000
 	messageBytesMaxDefault = 16 << 20
+	keepaliveDefault       = 5 * time.Minute
+	headerBytesMaxDefault  = 64 << 10
+	bufferBytesMaxDefault  = 256 << 20
 )
 
 // Options is everything a Proxy needs. The zero value is a proxy without routes: it answers each call UNIMPLEMENTED.
@@ -24,6 +29,17 @@ type Options struct {
 	StreamsMax uint32
 	// MessageBytesMax bounds one message, either way, on routes that set no limit of their own. 0: 16 MiB.
 	MessageBytesMax int64
+	// HeaderBytesMax bounds the header fields of one request or response, counted as in SETTINGS_MAX_HEADER_LIST_SIZE.
+	// 0: 64 KiB.
+	HeaderBytesMax int
+	// BufferBytesMax bounds what all calls together hold back for readers that are slow and for other attempts. As it
+	// fills, windows shrink; a call that needs more when it is full ends with RESOURCE_EXHAUSTED. 0: 256 MiB.
+	BufferBytesMax int64
+	// Keepalive is for how long a peer may be silent before it is sent a PING; a backend is only while calls are open.
+	// No answer within 20 s ends the connection. 0: 5 min.
+	Keepalive time.Duration
+	// Metrics counts. nil: nobody sees it.
+	Metrics *metrics.Metrics
 	// Log receives what an operator must know: a backend lost, a backend back. nil: slog.Default().
 	Log *slog.Logger
 }
@@ -58,6 +74,32 @@ type Backend struct {
 	Balance string
 	// Authority replaces the :authority that the caller sent. "": the caller's.
 	Authority string
-	// Dial replaces dialling of Targets, for a server in this process. nil: Targets are dialled.
+	// Dial replaces dialling of Targets, for a server in this process. It returns when ctx ends, at the latest. nil:
+	// Targets are dialled.
 	Dial func(ctx context.Context) (net.Conn, error)
+}
+
+func (o Options) withDefaults() Options {
+	if o.StreamsMax == 0 {
+		o.StreamsMax = streamsMaxDefault
+	}
+	if o.MessageBytesMax == 0 {
+		o.MessageBytesMax = messageBytesMaxDefault
+	}
+	if o.HeaderBytesMax == 0 {
+		o.HeaderBytesMax = headerBytesMaxDefault
+	}
+	if o.BufferBytesMax == 0 {
+		o.BufferBytesMax = bufferBytesMaxDefault
+	}
+	if o.Keepalive == 0 {
+		o.Keepalive = keepaliveDefault
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.New()
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	return o
 }

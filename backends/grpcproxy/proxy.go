@@ -1,149 +1,263 @@
 // Package grpcproxy carries gRPC calls from clients to backends, choosing by method.
 //
 // A Proxy serves HTTP/2 connections that a listener gives it. Each call goes to the most specific route that fits its
-// method, and there to a backend by weight. Messages are never decoded nor decompressed; metadata, trailers, status
-// details, deadlines, cancellation and half-close pass through in both directions. What the proxy itself answers:
+// method, and there to a backend by weight, and to one of the backend's targets. What the proxy itself answers:
 //
 //   - no route: UNIMPLEMENTED
-//   - no connection to the backend: UNAVAILABLE, with the backend's name; the cause is in the log
-//   - a message over the limit: RESOURCE_EXHAUSTED
-//   - HTTP/2 that is not gRPC: HTTP status 415
+//   - no connection to the backend: UNAVAILABLE, with the backend's name; the cause is in the log and in Status
+//   - a message or header fields over a limit, or too many calls waiting: RESOURCE_EXHAUSTED
+//   - a route's timeout: DEADLINE_EXCEEDED
+//   - HTTP/2 that is not gRPC: HTTP status 415 and a sentence
 //
-// The user agent reaches the backend as x-forwarded-user-agent.
+// # The engine
+//
+// Calls are forwarded at the level of HTTP/2 frames. Header fields are decoded and encoded again, in their order, as
+// HPACK's state belongs to a connection; message bytes are copied and not looked at, but for their length. A caller's
+// stream is mapped to a stream on a connection to a target, which calls of many callers share.
+//
+//	frame.go  input.go  blockreader.go   bytes to frames and header blocks
+//	conn.go  receive.go  settings.go     a connection: its reader, and what each frame does
+//	send.go  output.go                   what is sent: windows, batches, sockets that are full
+//	half.go  call.go  answer.go          a stream, and the call that joins two of them
+//	caller.go  target.go  backend.go     the two roles of a connection, and where connections come from
+//
+// Each connection has one goroutine, which reads. There is none for a stream, nor for writing, unless a socket is full.
 package grpcproxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
+	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/keepalive"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// pingIntervalMin is how often a client may ping before it is told to calm down. grpc's own 5 minutes evict clients
-// that are set to keep NAT entries alive.
-const pingIntervalMin = 5 * time.Second
+// noDeadline takes a deadline away.
+var noDeadline time.Time
 
 // Proxy is a gRPC reverse proxy. Make one with New; it is safe for concurrent use.
 type Proxy struct {
-	server   *grpc.Server
-	table    *table
-	backends []*backend
-	bytesMax int64
+	table           *table
+	backends        []*backend
+	log             *slog.Logger
+	streamsMax      uint32
+	messageBytesMax int64
+	headerBytesMax  int
+	keepalive       time.Duration
+	budget          budget
+	abuses          *prometheus.CounterVec // reason
+	epoch           time.Time
+
+	ctx    context.Context // ends with the proxy: what dials must stop
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // connections' readers and dials
+
+	mu        sync.Mutex
+	listeners map[net.Listener]struct{}
+	callers   map[*conn]struct{}
+	others    map[*conn]struct{} // to backends
+	idle      chan struct{}      // closed when stopping and no caller is left
+	stopping  bool               // no more listeners, connections, calls
+	stopped   bool               // no more tasks
 }
 
 // Status is a snapshot for people.
 type Status struct {
-	Backends []BackendStatus `json:"backends"`
+	Callers       int             `json:"callers"`        // client connections
+	BufferedBytes int64           `json:"buffered_bytes"` // held back for slow readers and for retries
+	Backends      []BackendStatus `json:"backends"`
 }
 
 // BackendStatus is what a backend does now.
 type BackendStatus struct {
-	Name      string   `json:"name"`
-	Targets   []string `json:"targets"`
-	Connected bool     `json:"connected"` // to one target at least
-	Active    int64    `json:"active"`    // calls in flight
-	Started   int64    `json:"started"`   // calls since the start
+	Name    string         `json:"name"`
+	Active  int64          `json:"active"`  // calls in flight
+	Started int64          `json:"started"` // calls since the start
+	Targets []TargetStatus `json:"targets"`
+}
+
+// TargetStatus is what one address of a backend does now.
+type TargetStatus struct {
+	Address     string `json:"address"`
+	Connections int    `json:"connections"`
+	Active      int64  `json:"active"`               // calls in flight
+	LastError   string `json:"last_error,omitempty"` // why there is no connection
 }
 
 // New checks the options and makes a Proxy. It connects to nothing yet.
 func New(o Options) (*Proxy, error) {
-	if o.StreamsMax == 0 {
-		o.StreamsMax = streamsMaxDefault
+	o = o.withDefaults()
+	p := &Proxy{
+		log: o.Log, keepalive: o.Keepalive, abuses: o.Metrics.GRPC.Abuses, streamsMax: o.StreamsMax, messageBytesMax: o.MessageBytesMax, headerBytesMax: o.HeaderBytesMax,
+		epoch: time.Now(), listeners: map[net.Listener]struct{}{}, callers: map[*conn]struct{}{}, others: map[*conn]struct{}{},
 	}
-	if o.MessageBytesMax == 0 {
-		o.MessageBytesMax = messageBytesMaxDefault
-	}
-	if o.Log == nil {
-		o.Log = slog.Default()
-	}
-	p := &Proxy{bytesMax: o.MessageBytesMax}
+	p.budget.max = o.BufferBytesMax
 	named := make(map[string]*backend, len(o.Backends))
 	for _, b := range o.Backends {
-		ready, err := newBackend(b, o.Log)
+		ready, err := newBackend(p, b)
 		if err != nil {
-			p.closeBackends()
 			return nil, err
 		}
-		p.backends = append(p.backends, ready)
 		if named[b.Name] != nil {
-			p.closeBackends()
 			return nil, fmt.Errorf("backend %q: given twice", b.Name)
 		}
 		named[b.Name] = ready
+		p.backends = append(p.backends, ready)
 	}
 	var err error
-	if p.table, err = newTable(o.Routes, named); err != nil {
-		p.closeBackends()
+	if p.table, err = newTable(p, o.Routes, named); err != nil {
 		return nil, err
 	}
-	p.server = grpc.NewServer(
-		grpc.UnknownServiceHandler(p.forward),
-		grpc.ForceServerCodecV2(rawCodec{}),
-		//lint:ignore SA1019 the registered decompressor serves everybody else in the process
-		grpc.RPCDecompressor(marker{}),
-		grpc.StatsHandler(encodings{}),
-		grpc.MaxConcurrentStreams(o.StreamsMax),
-		grpc.MaxRecvMsgSize(p.receiveMax(o.Routes)),
-		grpc.MaxSendMsgSize(math.MaxInt),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingIntervalMin, PermitWithoutStream: true}),
-		grpc.WaitForHandlers(true),
-	)
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.tasks.Go(p.watch)
 	return p, nil
 }
 
-// receiveMax is the largest message that any route allows: the server reads before it can know the route.
-func (p *Proxy) receiveMax(routes []Route) int {
-	most := p.bytesMax
-	for _, r := range routes {
-		most = max(most, r.MessageBytesMax)
-	}
-	return int(most)
-}
+// now is the proxy's clock: monotonic, from its start.
+func (p *Proxy) now() time.Duration { return time.Since(p.epoch) }
 
 // Serve accepts connections until the listener fails or Shutdown. It may be called for several listeners. It returns
-// nil after Shutdown.
+// nil after Shutdown; it closes the listener.
 func (p *Proxy) Serve(l net.Listener) error {
-	if err := p.server.Serve(l); err != nil {
-		return fmt.Errorf("serve grpc: %w", err)
-	}
-	return nil
-}
-
-// Shutdown sends GOAWAY to all clients, waits for their calls, and stops; calls still open when ctx ends are cut.
-// It returns ctx's error where calls were cut.
-func (p *Proxy) Shutdown(ctx context.Context) error {
-	defer p.closeBackends()
-	done := make(chan struct{})
-	go func() {
-		p.server.GracefulStop()
-		close(done)
-	}()
-	select {
-	case <-done:
+	defer func() { _ = l.Close() }() // Shutdown may have closed it
+	if !p.listen(l) {
 		return nil
-	case <-ctx.Done():
-		p.server.Stop()
-		<-done
-		return fmt.Errorf("grpc calls were cut: %w", ctx.Err())
+	}
+	for {
+		socket, err := l.Accept()
+		if err != nil {
+			if p.unlisten(l) {
+				return nil
+			}
+			return fmt.Errorf("accept a grpc client: %w", err)
+		}
+		p.serveCaller(socket)
 	}
 }
 
-// Status returns what the backends do now.
+// listen reports false when the proxy is stopping.
+func (p *Proxy) listen(l net.Listener) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.stopping {
+		p.listeners[l] = struct{}{}
+	}
+	return !p.stopping
+}
+
+// unlisten reports whether the proxy is stopping.
+func (p *Proxy) unlisten(l net.Listener) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.listeners, l)
+	return p.stopping
+}
+
+func (p *Proxy) serveCaller(socket net.Conn) {
+	cc := new(callerConn)
+	cc.conn = newConn(p, socket, cc)
+	p.mu.Lock()
+	if p.stopping {
+		p.mu.Unlock()
+		_ = socket.Close() // never used
+		return
+	}
+	p.callers[cc.conn] = struct{}{}
+	p.tasks.Go(cc.serve)
+	p.mu.Unlock()
+}
+
+// start runs a task that ends with the proxy. It reports false when the proxy has been stopped.
+func (p *Proxy) start(task func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped {
+		return false
+	}
+	p.tasks.Go(task)
+	return true
+}
+
+// serveBackend runs a connection to a backend. It reports false when the proxy has been stopped.
+func (p *Proxy) serveBackend(bc *backendConn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped {
+		return false
+	}
+	p.others[bc.conn] = struct{}{}
+	p.tasks.Go(bc.serve)
+	return true
+}
+
+// forget is called for each connection when it is no more.
+func (p *Proxy) forget(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.others, c)
+	delete(p.callers, c)
+	if p.idle != nil && len(p.callers) == 0 {
+		close(p.idle)
+		p.idle = nil
+	}
+}
+
+// Shutdown closes the listeners, sends GOAWAY to all clients, waits for their calls, and stops; calls still open when
+// ctx ends are cut. It returns ctx's error where connections were cut.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	idle := p.stop()
+	var err error
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		err = fmt.Errorf("grpc clients were cut: %w", ctx.Err())
+	}
+	p.mu.Lock()
+	p.stopped = true
+	p.cancel()
+	for _, conns := range []map[*conn]struct{}{p.callers, p.others} {
+		for c := range conns {
+			c.abort(errStopped)
+		}
+	}
+	p.mu.Unlock()
+	p.tasks.Wait()
+	return err
+}
+
+var errStopped = errors.New("the gateway is stopping")
+
+// stop begins the end, and returns a channel that is closed when no client is connected.
+func (p *Proxy) stop() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopping = true
+	for l := range p.listeners {
+		_ = l.Close() // Accept will say
+	}
+	idle := make(chan struct{})
+	if len(p.callers) == 0 {
+		close(idle)
+		return idle
+	}
+	p.idle = idle
+	for c := range p.callers {
+		p.tasks.Go(func() { c.role.(*callerConn).sayGoAway() })
+	}
+	return idle
+}
+
+// Status returns what the proxy does now.
 func (p *Proxy) Status() Status {
-	var s Status
+	p.mu.Lock()
+	s := Status{Callers: len(p.callers), BufferedBytes: p.budget.used.Load()}
+	p.mu.Unlock()
 	for _, b := range p.backends {
 		s.Backends = append(s.Backends, b.status())
 	}
 	return s
-}
-
-func (p *Proxy) closeBackends() {
-	for _, b := range p.backends {
-		_ = b.conn.Close() // fails only when closed before
-	}
 }

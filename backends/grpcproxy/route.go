@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"strings"
 	"sync/atomic"
+
+	"golang.org/x/net/http2/hpack"
 )
 
 // table finds the route of a method: the full name first, then its service, then "*".
@@ -17,15 +19,16 @@ type table struct {
 // route is a Route made ready for calls.
 type route struct {
 	Route
-	backends []*backend
-	ends     []uint64 // running sum of the weights; the last is the total
-	turn     atomic.Uint64
+	backends  []*backend
+	ends      []uint64 // running sum of the weights; the last is the total
+	turn      atomic.Uint64
+	deadlines deadlines
 }
 
-func newTable(routes []Route, backends map[string]*backend) (*table, error) {
+func newTable(p *Proxy, routes []Route, backends map[string]*backend) (*table, error) {
 	t := &table{methods: map[string]*route{}, services: map[string]*route{}}
 	for _, r := range routes {
-		ready, err := newRoute(r, backends)
+		ready, err := newRoute(p, r, backends)
 		if err != nil {
 			return nil, fmt.Errorf("grpc route %q: %w", r.Pattern, err)
 		}
@@ -65,7 +68,7 @@ func (t *table) find(method string) *route {
 	return t.rest
 }
 
-func newRoute(r Route, backends map[string]*backend) (*route, error) {
+func newRoute(p *Proxy, r Route, backends map[string]*backend) (*route, error) {
 	if err := checkPattern(r.Pattern); err != nil {
 		return nil, err
 	}
@@ -73,6 +76,10 @@ func newRoute(r Route, backends map[string]*backend) (*route, error) {
 		return nil, fmt.Errorf("names no backend")
 	}
 	ready := &route{Route: r}
+	ready.deadlines.init(p, r.Timeout)
+	if ready.MessageBytesMax == 0 {
+		ready.MessageBytesMax = p.messageBytesMax
+	}
 	weightless := true
 	for _, to := range r.To {
 		if to.Weight < 0 {
@@ -122,4 +129,24 @@ func (r *route) pick() *backend {
 		}
 	}
 	return r.backends[len(r.backends)-1]
+}
+
+// edit returns the fields as they go to the backend: with the route's timeout where that is sooner than the caller's.
+func (r *route) edit(fields []hpack.HeaderField, q request) []hpack.HeaderField {
+	if r.Timeout == 0 {
+		return fields
+	}
+	own := hpack.HeaderField{Name: "grpc-timeout", Value: r.deadlines.header}
+	if q.timeout == "" {
+		return append(fields, own)
+	}
+	if theirs, ok := parseTimeout(q.timeout); ok && theirs <= r.Timeout {
+		return fields
+	}
+	for i := range fields {
+		if fields[i].Name == own.Name {
+			fields[i] = own
+		}
+	}
+	return fields
 }

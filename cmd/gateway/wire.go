@@ -107,7 +107,7 @@ func (i *instance) relay(change *resource.Change, r config.Relay) (*dial.Backend
 // grpcProxy serves all grpc blocks. When anything about them changes, clients of the old one are told to come again (GOAWAY),
 // so that their next calls follow the new routes.
 func (i *instance) grpcProxy(change *resource.Change, cfg *config.Config) (*grpcproxy.Proxy, error) {
-	o := grpcOptions(cfg, i.log)
+	o := grpcOptions(cfg, i.log, i.metrics)
 	return resource.Use(change, "grpc", o, func() (*grpcproxy.Proxy, resource.Retire, error) {
 		p, err := grpcproxy.New(o)
 		if err != nil {
@@ -207,8 +207,8 @@ func dialOptions(r config.Relay, log *slog.Logger, m *metrics.Metrics) dial.Opti
 	}
 }
 
-func grpcOptions(cfg *config.Config, log *slog.Logger) grpcproxy.Options {
-	o := grpcproxy.Options{Log: log}
+func grpcOptions(cfg *config.Config, log *slog.Logger, m *metrics.Metrics) grpcproxy.Options {
+	o := grpcproxy.Options{Log: log, Metrics: m}
 	for _, b := range cfg.Backends {
 		o.Backends = append(o.Backends, grpcproxy.Backend{
 			Name: b.Name, Targets: targetTextList(b.Targets), Balance: string(b.Balance), Authority: b.Authority,

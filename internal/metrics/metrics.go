@@ -34,6 +34,8 @@ type Metrics struct {
 
 	Pair *Pair
 
+	GRPC *GRPC
+
 	SockJS *SockJS
 }
 
@@ -128,6 +130,7 @@ func New() *Metrics {
 		Dials:         counter("dials_total", "Connection attempts to a target, by result.", "block", "target", "result"),
 		TargetEjected: gauge("target_ejected", "1 while a target is left out after failures.", "block", "target"),
 
+		GRPC:   newGRPC(r),
 		SockJS: NewSockJS(r),
 
 		Pair: &Pair{

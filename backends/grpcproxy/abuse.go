@@ -1,0 +1,70 @@
+package grpcproxy
+
+// What a peer may do that costs us more than it, or that carries no call forward, and how much of it.
+//
+//   - Streams reset by the caller, or by us for its errors (CVE-2023-44487 "rapid reset", CVE-2025-8671): each costs a
+//     backend a call. resetsBurst at once, then resetsPerSecond.
+//   - PING, SETTINGS, PRIORITY, empty DATA, empty CONTINUATION (CVE-2019-9512, -9515, -9513, -9518, CVE-2024-27316):
+//     nuisancesMax in a row without any frame of an open stream in between.
+//   - Answers that are not read: controlBytesMax (output.go). Header blocks: blockreader.go. Frames and header blocks
+//     that are never finished: frameWait (watch.go).
+//
+// Too much of it ends the connection with ENHANCE_YOUR_CALM, counted by reason.
+
+import (
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+const (
+	resetsBurst     = 1000
+	resetsPerSecond = 500
+	nuisancesMax    = 10000
+)
+
+// rate allows a burst, and then so many a second. The zero rate has its whole burst.
+type rate struct {
+	used int           // of the burst
+	at   time.Duration // when used was reckoned
+}
+
+// allow takes one. now is on any monotonic clock.
+func (r *rate) allow(now time.Duration, burst, perSecond int) bool {
+	if r.used++; r.used <= burst {
+		return true
+	}
+	earned := min(int((now-r.at)*time.Duration(perSecond)/time.Second), burst)
+	if earned <= 0 {
+		return false
+	}
+	r.used -= earned
+	r.at = now
+	return true
+}
+
+// nuisance counts a frame that carries no call forward.
+func (c *conn) nuisance() error {
+	c.mu.Lock()
+	c.nuisances++
+	over := c.nuisances > nuisancesMax
+	c.mu.Unlock()
+	if over {
+		return c.calm("nuisance", "too many frames that are of no use")
+	}
+	return nil
+}
+
+// resetByCaller counts a stream that was reset by the caller, or because of it.
+func (c *conn) resetByCaller() error {
+	if _, caller := c.role.(*callerConn); caller && !c.resets.allow(c.proxy.now(), resetsBurst, resetsPerSecond) {
+		return c.calm("resets", "streams are reset too fast")
+	}
+	return nil
+}
+
+// calm is the error that ends an abusive peer's connection.
+func (c *conn) calm(reason, text string) error {
+	c.proxy.abuses.WithLabelValues(reason).Inc()
+	return connError{http2.ErrCodeEnhanceYourCalm, text}
+}

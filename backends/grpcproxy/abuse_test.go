@@ -1,0 +1,151 @@
+package grpcproxy
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+
+	"gateway/internal/metrics"
+)
+
+// flood is what an abusive client does again and again.
+type flood struct {
+	counted string
+	start   func(p *rawPeer) error // once; nil: nothing
+	again   func(p *rawPeer, n uint32) error
+}
+
+var floods = map[string]flood{
+	"rapid reset": {"resets", nil, func(p *rawPeer, n uint32) error {
+		_ = p.call(2*n+1, false)
+		return p.WriteRSTStream(2*n+1, http2.ErrCodeCancel)
+	}},
+	"streams that make us reset": {"resets", nil, func(p *rawPeer, n uint32) error {
+		_ = p.call(2*n+1, false)
+		return p.WriteWindowUpdate(2*n+1, 0)
+	}},
+	"ping":     {"nuisance", nil, func(p *rawPeer, _ uint32) error { return p.WritePing(false, [8]byte{}) }},
+	"settings": {"nuisance", nil, func(p *rawPeer, _ uint32) error { return p.WriteSettings() }},
+	"priority": {"nuisance", nil, func(p *rawPeer, _ uint32) error {
+		return p.WritePriority(1, http2.PriorityParam{StreamDep: 3})
+	}},
+	"unknown frames": {"nuisance", nil, func(p *rawPeer, _ uint32) error { return p.WriteRawFrame(99, 0, 0, nil) }},
+	"empty data": {"nuisance",
+		func(p *rawPeer) error { return p.call(1, false) },
+		func(p *rawPeer, _ uint32) error { return p.WriteData(1, false, nil) }},
+	"continuation": {"headers", halfHeaders,
+		func(p *rawPeer, _ uint32) error { return p.WriteContinuation(1, false, nil) }},
+	"a huge header block": {"headers", halfHeaders,
+		func(p *rawPeer, _ uint32) error { return p.WriteContinuation(1, false, make([]byte, frameBytesMax)) }},
+}
+
+func halfHeaders(p *rawPeer) error {
+	return p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: p.encode(":method", "POST")})
+}
+
+// TestAbusiveCallerIsEndedAndHurtsNobody runs each flood while a good client calls.
+func TestAbusiveCallerIsEndedAndHurtsNobody(t *testing.T) {
+	for name, f := range floods {
+		t.Run(name, func(t *testing.T) {
+			o := everything(startService(t, named("b")))
+			o.Metrics = metrics.New()
+			address := startProxy(t, o)
+			good := testgrpc.NewTestServiceClient(connect(t, address))
+			p := rawCaller(t, address)
+			p.silent = true
+			if f.start != nil {
+				p.must(f.start(p))
+			}
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				for n := uint32(0); f.again(p, n) == nil; n++ {
+				}
+			}()
+			if _, err := good.UnaryCall(testContext(t), &testgrpc.SimpleRequest{}); err != nil {
+				t.Errorf("the good client: %v", err)
+			}
+			p.wantGoAway(http2.ErrCodeEnhanceYourCalm)
+			if n := counted(t, o.Metrics.GRPC.Abuses.WithLabelValues(f.counted)); n != 1 {
+				t.Errorf("counted %v times", n)
+			}
+			_ = p.conn.Close()
+			<-ended
+		})
+	}
+}
+
+// TestCallerThatReadsNoAnswersIsEnded asks for answers without reading any.
+func TestCallerThatReadsNoAnswersIsEnded(t *testing.T) {
+	o := everything()
+	o.Routes, o.Backends, o.Metrics = nil, nil, metrics.New()
+	p := rawCaller(t, startProxy(t, o))
+	path := strings.Repeat("x", 1000)
+	for stream := uint32(1); p.call(stream, true, "x", path) == nil; stream += 2 {
+	}
+	eventually(t, "it is counted", func() bool {
+		return counted(t, o.Metrics.GRPC.Abuses.WithLabelValues("unread")) == 1
+	})
+}
+
+// TestHeaderFieldsOverTheLimit sends them compressed to almost nothing: the connection's HPACK state must survive.
+func TestHeaderFieldsOverTheLimit(t *testing.T) {
+	p := rawCaller(t, startProxy(t, everything(startService(t, named("b")))))
+	big := strings.Repeat("v", 4000)
+	var fields []string
+	for range 1000 {
+		fields = append(fields, "k", big)
+	}
+	p.must(p.call(1, true, fields...))
+	p.wantStatus(1, "8")
+	p.must(p.call(3, true))
+	p.wantStatus(3, "12") // the service has no such method
+}
+
+func TestSlowFrameEndsTheConnection(t *testing.T) {
+	o := everything(startService(t, named("b")))
+	o.Metrics = metrics.New()
+	proxy, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := listen(t)
+	served := make(chan error, 1)
+	go func() { served <- proxy.Serve(l) }()
+	p := rawCaller(t, l.Addr().String())
+	if _, err := p.conn.Write([]byte{0, 0, 8, byte(http2.FramePing)}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the frame is known to be unfinished", func() bool {
+		return proxyConn(proxy).partialSince.Load() != 0
+	})
+	var b batch
+	proxyConn(proxy).look(proxy.now()+frameWait+time.Second, &b) // as the watch will
+	b.run()
+	if f := p.until(func(http2.Frame) bool { return false }); f != nil {
+		t.Errorf("got %v", f)
+	}
+	if n := counted(t, o.Metrics.GRPC.Abuses.WithLabelValues("slow")); n != 1 {
+		t.Errorf("counted %v times", n)
+	}
+	if err := proxy.Shutdown(testContext(t)); err != nil {
+		t.Error(err)
+	}
+	<-served
+}
+
+// proxyConn returns the one connection of a client.
+func proxyConn(p *Proxy) *conn {
+	for {
+		p.mu.Lock()
+		for c := range p.callers {
+			p.mu.Unlock()
+			return c
+		}
+		p.mu.Unlock()
+		time.Sleep(time.Millisecond)
+	}
+}

@@ -1,0 +1,316 @@
+package grpcproxy
+
+// One HTTP/2 connection, to a caller or to a backend: RFC 9113 section 3.4 (preface) and section 5.4 (errors).
+//
+// Rules of this file.
+//
+// Each connection has one goroutine, its reader: it runs serve from the first byte to the last, acts on each frame, and
+// cleans up. Nobody else closes the socket: others call abort, which makes the reader return. The fields below mu are
+// guarded by it; those above belong to the reader, or never change. Lock order: call.mu before conn.mu; no two conn.mu
+// and no two call.mu at once; nothing is called with conn.mu held that takes a lock or waits.
+//
+// A connection error is told by GOAWAY; then the peer's bytes are thrown away for a short while, because closing a
+// socket with unread bytes would reset the connection and could take the GOAWAY with it.
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+const (
+	// connWindow is what a peer may have in flight on all streams together. It is given back as soon as bytes arrive,
+	// so it needs no more than one round trip's worth.
+	connWindow = 4 << 20
+	// streamWindow is what a peer may have in flight on one stream, and so what one stream can hold back here.
+	streamWindow = 256 << 10
+	// headerTableBytes is the size of both HPACK tables (RFC 7541 section 4.2), the default of RFC 9113 section 6.5.2.
+	headerTableBytes = 4096
+	// windowDefault is each window's size before a peer says otherwise (section 6.9.2).
+	windowDefault = 65535
+
+	handshakeWait = 10 * time.Second
+	lingerWait    = time.Second
+	// ownResetsMax is how many streams we remember to have reset, so that what was under way is ignored.
+	ownResetsMax = 128
+)
+
+// role is what differs between connections of callers and connections to backends. All but idle are called by the
+// reader, without locks.
+type role interface {
+	// handshake reads and writes what comes before the first frame.
+	handshake() error
+	// settled is told that the peer's first SETTINGS were applied.
+	settled()
+	// headers acts on a header block on a stream that is not open. The fields are valid during the call.
+	headers(stream uint32, fields []hpack.HeaderField, end, tooLarge bool) error
+	// goAway acts on the peer's GOAWAY.
+	goAway(last uint32)
+	// pong acts on the answer to our PING.
+	pong(data []byte)
+	// closed is told that the connection is no more; orphans are the streams that were open.
+	closed(orphans []*half, err error)
+	// idle reports whether the stream was never opened. conn.mu is held.
+	idle(stream uint32) bool
+}
+
+type conn struct {
+	net    net.Conn
+	proxy  *Proxy
+	role   role
+	in     *input
+	batch  batch
+	blocks blockReader
+	settle bool // the first SETTINGS have come
+	window int  // what the peer may still send
+	owed   int  // received and not yet given back
+	resets rate // streams reset by the caller
+	empty  int  // DATA frames without data
+
+	readAt       atomic.Int64 // when bytes came last, on the proxy's clock
+	partialSince atomic.Int64 // since when a frame or a header block is unfinished; 0: none is
+	pinged       bool         // the watch's: it has sent a PING, and nothing has come since
+
+	open    atomic.Int64 // len(streams)
+	openMax atomic.Int64 // how many the peer allows
+
+	mu            sync.Mutex
+	out           output
+	encoder       *hpack.Encoder
+	streams       map[uint32]*half
+	sendWindow    int64
+	initialWindow int64 // of streams, as the peer set it
+	blocked       *half // the first of those that have bytes to send, and wait for sendWindow or room in out
+	blockedLast   *half
+	ownResets     []uint32
+	ownReset      int  // the place in ownResets to overwrite next
+	nuisances     int  // frames in a row that carried no call forward
+	draining      bool // no new streams; hang up after the last
+	hangUp        bool // close when everything is written
+	dead          bool // nothing more is sent
+	err           error
+}
+
+// newConn makes a connection that serve will run. Where outer stands before a socket, of which some bytes were read
+// already, Raw tells both: then the descriptor is used. Closing, and deadlines, always go through outer.
+func newConn(p *Proxy, outer net.Conn, role role) *conn {
+	prefix, socket := []byte(nil), outer
+	if o, ok := outer.(interface{ Raw() ([]byte, net.Conn) }); ok {
+		prefix, socket = o.Raw()
+	}
+	raw := rawConn(socket)
+	c := &conn{
+		net: outer, proxy: p, role: role, in: newInput(socket, raw, prefix), window: windowDefault,
+		streams: map[uint32]*half{}, sendWindow: windowDefault, initialWindow: windowDefault,
+	}
+	c.openMax.Store(windowMax) // section 6.5.2: no limit, before the peer sets one
+	c.out.raw, c.out.write = raw, c.out.writeFD
+	c.encoder = hpack.NewEncoder(&c.out)
+	c.readAt.Store(int64(p.now()))
+	c.blocks.init(p.headerBytesMax)
+	return c
+}
+
+// serve runs the connection until it ends.
+func (c *conn) serve() {
+	err := c.handshake()
+	if err == nil {
+		err = c.readFrames()
+	}
+	var broken connError
+	if errors.As(err, &broken) {
+		c.sayGoodbye(broken)
+	}
+	c.mu.Lock()
+	c.dead = true
+	if c.err == nil {
+		c.err = err
+	}
+	err = c.err
+	orphans := make([]*half, 0, len(c.streams))
+	for _, s := range c.streams {
+		orphans = append(orphans, s)
+	}
+	clear(c.streams)
+	c.open.Store(0)
+	c.blocked, c.blockedLast = nil, nil
+	c.mu.Unlock()
+	c.role.closed(orphans, err)
+	c.batch.run()
+	_ = c.net.Close() // whatever it says, it is closed
+	c.in.release()
+}
+
+func (c *conn) handshake() error {
+	if err := c.net.SetReadDeadline(time.Now().Add(handshakeWait)); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	buf := c.out.buffer()
+	buf.bytes = c.greeting(buf.bytes)
+	c.mu.Unlock()
+	c.window = connWindow
+	c.batch.touch(c)
+	c.batch.run()
+	return c.role.handshake()
+}
+
+// greeting is our preface's frames: the SETTINGS, and the connection's window, which SETTINGS cannot set.
+func (c *conn) greeting(b []byte) []byte {
+	if _, toBackend := c.role.(*backendConn); toBackend {
+		b = append(b, http2.ClientPreface...)
+		b = appendSettings(b,
+			http2.Setting{ID: http2.SettingEnablePush, Val: 0},
+			http2.Setting{ID: http2.SettingInitialWindowSize, Val: streamWindow},
+			http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: uint32(c.proxy.headerBytesMax)})
+	} else {
+		b = appendSettings(b,
+			http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: c.proxy.streamsMax},
+			http2.Setting{ID: http2.SettingInitialWindowSize, Val: streamWindow},
+			http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: uint32(c.proxy.headerBytesMax)})
+	}
+	return appendWindowUpdate(b, 0, connWindow-windowDefault)
+}
+
+// readPreface holds section 3.4.
+func (c *conn) readPreface() error {
+	p, err := c.in.take(len(http2.ClientPreface))
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(p, []byte(http2.ClientPreface)) {
+		return connError{http2.ErrCodeProtocol, "no HTTP/2 preface"}
+	}
+	return nil
+}
+
+// readFrames acts on frames until the connection breaks or is ended.
+func (c *conn) readFrames() error {
+	for {
+		frames := 0
+		for ; ; frames++ {
+			h, p, ok, err := c.in.next()
+			if err != nil {
+				return err
+			}
+			if !ok {
+				break
+			}
+			if err := c.receive(h, p); err != nil {
+				if err = c.streamFailed(err); err != nil {
+					c.batch.run()
+					return err
+				}
+			}
+		}
+		c.batch.run()
+		c.notePartial(frames > 0)
+		if err := c.in.fill(); err != nil {
+			return err
+		}
+		c.readAt.Store(int64(c.proxy.now()))
+	}
+}
+
+// notePartial tells the watch whether something is unfinished, and since when.
+func (c *conn) notePartial(progress bool) {
+	switch partial := c.in.partial() || c.blocks.open(); {
+	case !partial:
+		if c.partialSince.Load() != 0 {
+			c.partialSince.Store(0)
+		}
+	case c.partialSince.Load() == 0, progress && !c.blocks.open():
+		c.partialSince.Store(c.readAt.Load())
+	}
+}
+
+// sayGoodbye tells a connection error and gives the peer a moment to read it.
+func (c *conn) sayGoodbye(e connError) {
+	c.mu.Lock()
+	last := c.lastStream()
+	buf := c.out.buffer()
+	buf.bytes = appendGoAway(buf.bytes, last, e.code, e.reason)
+	c.mu.Unlock()
+	c.batch.touch(c)
+	c.batch.run()
+	if half, ok := c.net.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite() // the peer may be gone
+	}
+	if err := c.net.SetReadDeadline(time.Now().Add(lingerWait)); err == nil {
+		_, _ = io.Copy(io.Discard, c.net) // until the peer closes, or lingerWait
+	}
+}
+
+// lastStream is the highest stream that the peer opened, for GOAWAY. conn.mu is held.
+func (c *conn) lastStream() uint32 {
+	if caller, ok := c.role.(*callerConn); ok {
+		return caller.last
+	}
+	return 0
+}
+
+// stream returns the open stream, or nil.
+func (c *conn) stream(id uint32) *half {
+	c.mu.Lock()
+	s := c.streams[id]
+	if s != nil {
+		c.nuisances = 0
+	}
+	c.mu.Unlock()
+	return s
+}
+
+// stray judges a frame on a stream that is not open (section 5.1).
+func (c *conn) stray(id uint32) error {
+	c.mu.Lock()
+	idle, own := c.role.idle(id), slices.Contains(c.ownResets, id)
+	c.mu.Unlock()
+	switch {
+	case idle:
+		return connError{http2.ErrCodeProtocol, "a frame on an idle stream"}
+	case own:
+		return c.nuisance() // it was under way when we reset the stream
+	}
+	return streamError{id, http2.ErrCodeStreamClosed, "a frame on a closed stream"}
+}
+
+// streamFailed resets a stream on which the peer has made an error. It returns any other error, and that of a peer that
+// makes too many.
+func (c *conn) streamFailed(err error) error {
+	var e streamError
+	if !errors.As(err, &e) {
+		return err
+	}
+	if s := c.stream(e.stream); s == nil {
+		c.reset(e.stream, e.code, &c.batch)
+	} else {
+		s.call.mu.Lock()
+		s.call.peerFailed(s, e, &c.batch)
+		s.call.mu.Unlock()
+	}
+	return c.resetByCaller()
+}
+
+// drainStreams lets the open streams finish, then hangs up.
+func (c *conn) drainStreams(b *batch) {
+	c.mu.Lock()
+	c.draining = true
+	c.hangUpIfDone()
+	c.mu.Unlock()
+	b.touch(c)
+}
+
+// hangUpIfDone is called with conn.mu held; whoever calls it sees to a flush.
+func (c *conn) hangUpIfDone() {
+	if c.draining && len(c.streams) == 0 {
+		c.hangUp = true
+	}
+}

@@ -1,0 +1,156 @@
+package grpcproxy
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+)
+
+// deadlines ends the calls of a route that take longer than its timeout. Its calls have one timeout, so they expire in
+// the order in which they came: a list and one timer are enough. The caller's own grpc-timeout is the caller's and the
+// backend's to keep.
+type deadlines struct {
+	proxy   *Proxy
+	timeout time.Duration // 0: none
+	header  string        // the timeout as grpc-timeout
+
+	mu    sync.Mutex
+	calls list
+	timer *time.Timer
+}
+
+func (d *deadlines) init(p *Proxy, timeout time.Duration) {
+	d.proxy, d.timeout, d.header = p, timeout, formatTimeout(timeout)
+	d.calls.init()
+}
+
+// add starts the call's time.
+func (d *deadlines) add(call *call) {
+	if d.timeout == 0 {
+		return
+	}
+	call.due = d.proxy.now() + d.timeout
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	first := d.calls.empty()
+	d.calls.push(&call.time, call)
+	if !first {
+		return
+	}
+	if d.timer == nil {
+		d.timer = time.AfterFunc(d.timeout, d.expire)
+	} else {
+		d.timer.Reset(d.timeout)
+	}
+}
+
+// remove may be called for a call that was never added, or has expired.
+func (d *deadlines) remove(call *call) {
+	if d.timeout == 0 {
+		return
+	}
+	d.mu.Lock()
+	call.time.unlink()
+	if d.calls.empty() && d.timer != nil {
+		d.timer.Stop() // it may be running: then it finds nothing
+	}
+	d.mu.Unlock()
+}
+
+// expire is the timer's.
+func (d *deadlines) expire() {
+	var b batch
+	for {
+		call := d.next()
+		if call == nil {
+			break
+		}
+		call.mu.Lock()
+		call.cut(codes.DeadlineExceeded, "the gateway's time limit for this route has passed", &b)
+		call.mu.Unlock()
+	}
+	b.run()
+}
+
+// next returns the next call that is due, or sets the timer.
+func (d *deadlines) next() *call {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	call := d.calls.first()
+	if call == nil {
+		return nil
+	}
+	if left := call.due - d.proxy.now(); left > 0 {
+		d.timer.Reset(left)
+		return nil
+	}
+	call.time.unlink()
+	return call
+}
+
+// link puts a call into a list without allocating. The zero link is in none.
+type link struct {
+	prev, next *link
+	call       *call
+}
+
+func (l *link) unlink() {
+	if l.next != nil {
+		l.prev.next, l.next.prev = l.next, l.prev
+		l.prev, l.next = nil, nil
+	}
+}
+
+// list is a ring of links around root.
+type list struct{ root link }
+
+func (l *list) init() { l.root.prev, l.root.next = &l.root, &l.root }
+
+func (l *list) empty() bool { return l.root.next == &l.root }
+
+// first returns nil when the list is empty.
+func (l *list) first() *call { return l.root.next.call }
+
+// push adds to the end.
+func (l *list) push(k *link, call *call) {
+	k.call = call
+	k.prev, k.next = l.root.prev, &l.root
+	k.prev.next, l.root.prev = k, k
+}
+
+// timeoutUnits are those of grpc-timeout (gRPC over HTTP2, "Timeout").
+var timeoutUnits = map[byte]time.Duration{
+	'H': time.Hour, 'M': time.Minute, 'S': time.Second, 'm': time.Millisecond, 'u': time.Microsecond, 'n': time.Nanosecond,
+}
+
+// timeoutDigits is the most digits that a grpc-timeout may have.
+const timeoutDigits = 8
+
+// parseTimeout reads a grpc-timeout. A timeout too long for a Duration is the longest Duration.
+func parseTimeout(s string) (time.Duration, bool) {
+	if len(s) < 2 || len(s) > timeoutDigits+1 {
+		return 0, false
+	}
+	unit, known := timeoutUnits[s[len(s)-1]]
+	n, err := strconv.ParseUint(s[:len(s)-1], 10, 63)
+	if !known || err != nil {
+		return 0, false
+	}
+	if n > uint64(1<<63-1)/uint64(unit) {
+		return 1<<63 - 1, true
+	}
+	return time.Duration(n) * unit, true
+}
+
+// formatTimeout writes a grpc-timeout, rounded up to what eight digits can say.
+func formatTimeout(d time.Duration) string {
+	for _, unit := range "numSMH" {
+		n := (d + timeoutUnits[byte(unit)] - 1) / timeoutUnits[byte(unit)]
+		if n < 1e8 {
+			return strconv.FormatInt(int64(n), 10) + string(unit)
+		}
+	}
+	return "99999999H"
+}

@@ -1,0 +1,277 @@
+package grpcproxy
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2/hpack"
+)
+
+const (
+	dialWait = 10 * time.Second
+	// connsMax is how many connections one target gets: another one is made when all streams of the others are taken.
+	connsMax = 8
+	// steadyAfter is how long a connection must have lived for its end to count as the first failure again.
+	steadyAfter = 10 * time.Second
+)
+
+// target is one address of a backend, and the connections to it.
+//
+// Rules. free is on the way of each call and takes no lock. A goroutine, connect, runs from the time when a connection is
+// wanted until there is one, through back-offs, or until the proxy is shut down.
+type target struct {
+	backend *backend
+	address string
+	ready   atomic.Pointer[[]*backendConn]
+	wanted  atomic.Bool // connect runs
+	resting atomic.Bool // connect waits, as the last attempt failed
+
+	mu       sync.Mutex
+	failures int // in a row
+	lastErr  error
+}
+
+func newTarget(be *backend, address string) *target {
+	t := &target{backend: be, address: address}
+	t.ready.Store(new([]*backendConn))
+	return t
+}
+
+// free returns a connection with a free stream, or nil. hope says whether there will be one soon.
+func (t *target) free() (bc *backendConn, hope bool) {
+	ready := *t.ready.Load()
+	for _, bc := range ready {
+		if bc.open.Load() < bc.openMax.Load() {
+			return bc, true
+		}
+	}
+	if len(ready) < connsMax && t.wanted.CompareAndSwap(false, true) && !t.backend.proxy.start(t.connect) {
+		return nil, false // shut down
+	}
+	return nil, len(ready) > 0 || !t.resting.Load()
+}
+
+// load is the number of calls.
+func (t *target) load() (calls int64) {
+	for _, bc := range *t.ready.Load() {
+		calls += bc.open.Load()
+	}
+	return calls
+}
+
+// connect makes one connection, however long it takes.
+func (t *target) connect() {
+	ctx := t.backend.proxy.ctx
+	for {
+		bc, err := t.dial(ctx)
+		if err == nil {
+			t.connected(bc)
+			return
+		}
+		wait := t.failed(err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		t.resting.Store(false)
+	}
+}
+
+// dial returns a connection whose reader runs, and which has got the backend's SETTINGS.
+func (t *target) dial(ctx context.Context) (*backendConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialWait)
+	defer cancel()
+	socket, err := t.socket(ctx)
+	if err != nil {
+		return nil, err
+	}
+	bc := newBackendConn(t, socket)
+	if !t.backend.proxy.serveBackend(bc) {
+		_ = socket.Close() // never used
+		return nil, net.ErrClosed
+	}
+	select {
+	case <-bc.greeted:
+		return bc, nil
+	case <-bc.gone:
+		bc.mu.Lock()
+		defer bc.mu.Unlock()
+		return nil, fmt.Errorf("no HTTP/2 there: %w", bc.err)
+	case <-ctx.Done():
+		bc.abort(ctx.Err())
+		return nil, fmt.Errorf("wait for SETTINGS: %w", ctx.Err())
+	}
+}
+
+func (t *target) socket(ctx context.Context) (net.Conn, error) {
+	if t.backend.Dial != nil {
+		return t.backend.Dial(ctx)
+	}
+	var dialer net.Dialer
+	if path, found := strings.CutPrefix(t.address, "unix://"); found {
+		return dialer.DialContext(ctx, "unix", path)
+	}
+	return dialer.DialContext(ctx, "tcp", strings.TrimPrefix(t.address, "dns:///"))
+}
+
+// connected offers the connection to calls.
+func (t *target) connected(bc *backendConn) {
+	t.mu.Lock()
+	lost := t.lastErr != nil
+	t.lastErr = nil
+	select {
+	case <-bc.gone: // already: closed has been here, or waits for the lock
+	default:
+		ready := append([]*backendConn{bc}, *t.ready.Load()...)
+		t.ready.Store(&ready)
+	}
+	t.mu.Unlock()
+	t.wanted.Store(false)
+	if lost {
+		t.backend.proxy.log.Info("grpc target is back", "backend", t.backend.Name, "target", t.address)
+	}
+	var b batch
+	b.wake(t.backend)
+	b.run()
+}
+
+// failed notes a failure, logs the first in a row, and returns how long to rest.
+func (t *target) failed(err error) time.Duration {
+	t.mu.Lock()
+	t.failures++
+	failures, first := t.failures, t.lastErr == nil
+	t.lastErr = err
+	t.mu.Unlock()
+	t.resting.Store(true)
+	if first && t.backend.proxy.ctx.Err() == nil {
+		t.backend.proxy.log.Warn("grpc target lost", "backend", t.backend.Name, "target", t.address, "err", err)
+	}
+	var b batch
+	t.backend.failWaiting(&b)
+	b.run()
+	wait := backoff(failures)
+	return wait - wait/5 + rand.N(wait*2/5) // by a fifth, so that gateways do not come all at once
+}
+
+// retire stops offering the connection.
+func (t *target) retire(bc *backendConn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var ready []*backendConn
+	for _, have := range *t.ready.Load() {
+		if have != bc {
+			ready = append(ready, have)
+		}
+	}
+	t.ready.Store(&ready)
+	if t.backend.proxy.now()-bc.since > steadyAfter {
+		t.failures = 0
+	}
+}
+
+func (t *target) status() TargetStatus {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := TargetStatus{Address: t.address, Connections: len(*t.ready.Load()), Active: t.load()}
+	if t.lastErr != nil {
+		s.LastError = t.lastErr.Error()
+	}
+	return s
+}
+
+// backendConn is the role of a connection that the gateway made: it is the HTTP/2 client.
+type backendConn struct {
+	*conn
+	target  *target
+	since   time.Duration
+	greeted chan struct{} // closed by the backend's first SETTINGS
+	gone    chan struct{} // closed when the connection is no more
+	nextID  uint32        // conn.mu guards it
+}
+
+func newBackendConn(t *target, socket net.Conn) *backendConn {
+	bc := &backendConn{
+		target: t, since: t.backend.proxy.now(), greeted: make(chan struct{}), gone: make(chan struct{}), nextID: 1,
+	}
+	bc.conn = newConn(t.backend.proxy, socket, bc)
+	return bc
+}
+
+// streamIDMax is where a connection is used up (section 5.1.1).
+const streamIDMax = 1<<31 - 1
+
+// attach opens a stream for s. It reports false if the connection takes no more streams. The call's lock is held.
+func (bc *backendConn) attach(s *half, fields []hpack.HeaderField, end bool, b *batch) bool {
+	bc.mu.Lock()
+	defer bc.mu.Unlock()
+	if bc.dead || bc.draining || int64(len(bc.streams)) >= bc.openMax.Load() || bc.nextID > streamIDMax ||
+		bc.out.waiting() > outputBytesMax {
+		return false
+	}
+	s.id = bc.nextID
+	bc.nextID += 2
+	bc.streams[s.id] = s
+	s.sendWindow = bc.initialWindow
+	bc.open.Add(1)
+	bc.appendHeaders(s.id, fields, end)
+	b.touch(bc.conn)
+	return true
+}
+
+func (bc *backendConn) handshake() error { return nil }
+
+func (bc *backendConn) settled() {
+	_ = bc.net.SetReadDeadline(noDeadline) // if it fails, reading will
+	close(bc.greeted)
+}
+
+func (bc *backendConn) idle(stream uint32) bool { return stream%2 == 0 || stream >= bc.nextID }
+
+func (bc *backendConn) headers(stream uint32, _ []hpack.HeaderField, _, _ bool) error {
+	return bc.stray(stream)
+}
+
+// goAway sends the calls that the backend will not act on elsewhere, and lets the others finish (section 6.8).
+func (bc *backendConn) goAway(last uint32) {
+	bc.target.retire(bc)
+	bc.mu.Lock()
+	bc.draining = true
+	var unseen []*half
+	for id, s := range bc.streams {
+		if id > last {
+			unseen = append(unseen, s)
+		}
+	}
+	bc.mu.Unlock()
+	for _, s := range unseen {
+		s.call.mu.Lock()
+		if !s.closed {
+			s.close(&bc.batch)
+			s.call.lost(s, true, &bc.batch)
+		}
+		s.call.mu.Unlock()
+	}
+	bc.drainStreams(&bc.batch)
+}
+
+// closed fails the calls that a backend has left behind.
+func (bc *backendConn) closed(orphans []*half, _ error) {
+	close(bc.gone)
+	bc.target.retire(bc)
+	for _, s := range orphans {
+		s.call.mu.Lock()
+		s.call.lost(s, false, &bc.batch)
+		s.call.mu.Unlock()
+	}
+	bc.proxy.forget(bc.conn)
+}
+
+// pong is not waited for.
+func (bc *backendConn) pong([]byte) {}
