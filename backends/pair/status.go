@@ -21,51 +21,52 @@ const (
 // Status is who waits and who is paired. Each list has at most as many entries as were asked for; the counts tell how many
 // there are.
 type Status struct {
-	Parked     int
-	Waiting    int
-	Paired     int
-	Identities []IdentityStatus // by name
-	Workers    []WorkerStatus   // parked, the oldest first
-	Clients    []ClientStatus   // waiting, the oldest first
-	Pairs      []PairStatus     // the oldest first
+	Parked     int              `json:"parked"`
+	Waiting    int              `json:"waiting"`
+	Paired     int              `json:"paired"`
+	Identities []IdentityStatus `json:"identities,omitempty"` // by name
+	Workers    []WorkerStatus   `json:"workers,omitempty"`    // parked, the oldest first
+	Clients    []ClientStatus   `json:"clients,omitempty"`    // waiting, the oldest first
+	Pairs      []PairStatus     `json:"pairs,omitempty"`      // the oldest first
 }
 
 // IdentityStatus is an agent, or a machine whose workers connect by themselves.
 type IdentityStatus struct {
-	Name      string
-	Free      int // parked workers
-	Busy      int // workers with a client
-	Elsewhere int // clients that its agent serves besides, by what it last said
-	Wanted    int // clients that wait for it alone
+	Name      string `json:"name"`
+	Free      int    `json:"free"`      // parked workers
+	Busy      int    `json:"busy"`      // workers with a client
+	Elsewhere int    `json:"elsewhere"` // clients that its agent serves besides, by what it last said
+	Wanted    int    `json:"wanted"`    // clients that wait for it alone
 }
 
 // WorkerStatus is a worker without a client.
 type WorkerStatus struct {
-	Address   string
-	Name      string // of its identity
-	Agent     bool
-	Mechanism zmtp.Mechanism // empty without a gate
-	Age       time.Duration
+	Address   string         `json:"address"`
+	Name      string         `json:"name"` // of its identity
+	Agent     bool           `json:"agent"`
+	Mechanism zmtp.Mechanism `json:"mechanism"` // empty without a gate
+	Age       float64        `json:"age_seconds"`
 }
 
 // ClientStatus is a client without a worker.
 type ClientStatus struct {
-	Address   string
-	Identity  string // routing id, where it shows
-	Mechanism zmtp.Mechanism
-	Waits     time.Duration
-	For       string // the favourite that it waits for; empty: anyone
+	Address   string         `json:"address"`
+	Identity  string         `json:"identity"` // routing id, where it shows
+	Mechanism zmtp.Mechanism `json:"mechanism"`
+	Waits     float64        `json:"waits_seconds"`
+	For       string         `json:"for"` // the favourite that it waits for; empty: anyone
 }
 
 // PairStatus is a client and its worker.
 type PairStatus struct {
-	Client    string
-	Identity  string
-	Worker    string // its address
-	Name      string // of its identity
-	Since     time.Duration
-	In, Out   int64 // bytes from the client, and to it
-	Handshake Progress
+	Client    string   `json:"client"`
+	Identity  string   `json:"identity"`
+	Worker    string   `json:"worker"` // its address
+	Name      string   `json:"name"`   // of its identity
+	Since     float64  `json:"since_seconds"`
+	In        int64    `json:"in_bytes"`  // from the client
+	Out       int64    `json:"out_bytes"` // to it
+	Handshake Progress `json:"handshake"`
 }
 
 // Status tells how things stand.
@@ -88,7 +89,7 @@ func (r *Rendezvous) Status(limit int) Status {
 		}
 		relayed := moved[p.client.addr]
 		s.Pairs = append(s.Pairs, PairStatus{
-			Client: p.client.addr, Identity: p.client.identity, Worker: p.worker.addr, Name: p.worker.name, Since: time.Since(p.since),
+			Client: p.client.addr, Identity: p.client.identity, Worker: p.worker.addr, Name: p.worker.name, Since: time.Since(p.since).Seconds(),
 			In: p.toWorker.Load() + relayed[0], Out: p.toClient.Load() + relayed[1], Handshake: r.progress(p),
 		})
 	}
@@ -103,7 +104,7 @@ func (s *Status) addRoom(room *room, limit int) {
 	addClient := func(c *client, wanted string) {
 		if len(s.Clients) < limit {
 			s.Clients = append(s.Clients, ClientStatus{
-				Address: c.addr, Identity: c.identity, Mechanism: c.mechanism, Waits: time.Since(c.arrived), For: wanted,
+				Address: c.addr, Identity: c.identity, Mechanism: c.mechanism, Waits: time.Since(c.arrived).Seconds(), For: wanted,
 			})
 		}
 	}
@@ -122,7 +123,7 @@ func (s *Status) addRoom(room *room, limit int) {
 		for e := id.free.Front(); e != nil && len(s.Workers) < limit; e = e.Next() {
 			w := e.Value.(*worker)
 			s.Workers = append(s.Workers, WorkerStatus{
-				Address: w.addr, Name: w.name, Agent: w.agent, Mechanism: w.mechanism, Age: time.Since(w.arrived),
+				Address: w.addr, Name: w.name, Agent: w.agent, Mechanism: w.mechanism, Age: time.Since(w.arrived).Seconds(),
 			})
 		}
 	}

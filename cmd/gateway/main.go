@@ -40,10 +40,12 @@ func commands() []command {
 		{"check", "say whether a configuration file is right, and what is wrong", check},
 		{"fmt", "format configuration files", format},
 		{"explain", "say which protocol some bytes are, which block takes them, and why", explain},
+		{"status", "show how a running gateway stands, as tables", showStatus},
 		{"probe", "say what answers at an address: ZMTP, gRPC, HTTP, TLS, SSH", probe},
 		{"keygen", "make a CURVE key pair", keygen},
 		{"agent", "keep slots at a gateway's workers' door for a worker that binds", agentCommand},
 		{"demo", "run a gateway with ZeroMQ and gRPC peers in one process", demo},
+		{"sockjs", "carry browsers' messages to ZeroMQ programs, by sockjsproxy's command line", sockJS},
 		{"version", "print the version", printVersion},
 	}
 }

@@ -21,8 +21,12 @@ type listenerStatus struct {
 
 type relayStatus struct {
 	Name    string `json:"name"`
-	Targets any    `json:"targets"`
+	Targets any    `json:"targets,omitempty"` // that are dialled
+	Pairing any    `json:"pairing,omitempty"` // of workers that connect in, and clients
 }
+
+// statusRowsMax bounds each list of /status.
+const statusRowsMax = 1000
 
 func (i *instance) status() status {
 	s := status{
@@ -37,7 +41,10 @@ func (i *instance) status() status {
 	}
 	for _, r := range g.config.Relays {
 		if b := g.relays[r.Name]; b != nil {
-			s.Relays = append(s.Relays, relayStatus{r.Name, b.Status()})
+			s.Relays = append(s.Relays, relayStatus{Name: r.Name, Targets: b.Status()})
+		}
+		if m := g.meetings[r.Name]; m != nil {
+			s.Relays = append(s.Relays, relayStatus{Name: r.Name, Pairing: m.Status(statusRowsMax)})
 		}
 	}
 	if g.proxy != nil {
