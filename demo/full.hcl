@@ -7,7 +7,8 @@ listen "0.0.0.0:5555" {
   name            = "public" # for match { listen }; the address when left out
   sniff_timeout   = "5s"     # a peer that says nothing recognisable by then is closed
   max_connections = 20000
-  max_sniffing    = 2000 # connections whose protocol is not known yet
+  max_sniffing    = 2000          # connections whose protocol is not known yet
+  source          = ["0.0.0.0/0"] # who may connect; everybody when left out
   proxy_protocol {
     trust = ["192.0.2.10/32"] # each connection from there must begin with a PROXY header, v1 or v2; from elsewhere none may
   }
@@ -17,8 +18,11 @@ listen "127.0.0.1:5557" { # several are possible; every block serves every liste
   name = "inside"
 }
 
-limits {
-  held = 500 # ZeroMQ clients that no block takes: kept silent, since libzmq comes back ten times a second when closed
+limits {                    # a source is an IPv4 address or an IPv6 /64; what a trusted proxy tells counts, on a unix socket nothing does
+  per_source     = 1000     # connections; any number when left out
+  new_per_source = 200      # connections a second, as many at once; any number when left out
+  held           = 500      # ZeroMQ clients refused or not wanted: kept silent, since libzmq comes back ten times a second
+  buffers        = "256MiB" # that all relays together may hold for peers that do not keep up
 }
 
 # ---- where calls can go -----------------------------------------------------------------------------------

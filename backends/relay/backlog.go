@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"sync"
 	"sync/atomic"
 )
@@ -36,8 +37,8 @@ func init() { heldMax.Store(buffersDefault) }
 
 // SetBuffersMax bounds the memory, in bytes, that all relays together may hold for destinations that do not keep up. When
 // it is used up, relays go on, but each stalled direction holds 4 KiB at most. Default 256 MiB. It may be changed at any
-// time.
-func SetBuffersMax(bytes int64) { heldMax.Store(bytes) }
+// time; 0 is the default.
+func SetBuffersMax(bytes int64) { heldMax.Store(cmp.Or(bytes, buffersDefault)) }
 
 func thrifty() bool { return heldBytes.Load() >= heldMax.Load() }
 

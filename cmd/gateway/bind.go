@@ -42,7 +42,7 @@ func (i *instance) port(change *resource.Change, l config.Listener) (*port, erro
 	settings := portSettings{socket: socket, listener: l}
 	settings.listener.Range = hcl.Range{}
 	return resource.Use(change, "port "+l.Addr, settings, func() (*port, resource.Retire, error) {
-		return i.open(socket, i.server.Attach(gateway.Listener{Name: l.Name, Proxies: l.Proxies}, sniff.Options{
+		return i.open(socket, i.server.Attach(gateway.Listener{Name: l.Name, Sources: l.Source, Proxies: l.Proxies}, sniff.Options{
 			Timeout:        l.SniffTimeout,
 			ConnectionsMax: l.MaxConnections,
 			SniffingMax:    l.MaxSniffing,

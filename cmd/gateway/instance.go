@@ -86,7 +86,7 @@ func (i *instance) apply(cfg *config.Config) error {
 		i.log.Warn("the log keeps its format until the next start", "asked", cfg.Log.Format)
 	}
 	i.level.Set(cfg.Log.Level)
-	i.server.SetHeldMax(cfg.Limits.Held)
+	i.setLimits(cfg.Limits)
 	i.server.SetTable(next.table)
 	i.current.Store(next)
 	i.history = append(i.history, next)

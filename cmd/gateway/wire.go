@@ -91,6 +91,13 @@ func (i *instance) build(change *resource.Change, cfg *config.Config) (*generati
 	return g, nil
 }
 
+// setLimits applies the limits that hold for the whole gateway.
+func (i *instance) setLimits(l config.Limits) {
+	i.server.SetHeldMax(l.Held)
+	i.server.SetSourceLimits(l.PerSource, l.NewPerSource)
+	relay.SetBuffersMax(l.Buffers)
+}
+
 // relay is the backend of a relay block. One whose settings change is replaced; its connections stay with the old one.
 func (i *instance) relay(change *resource.Change, r config.Relay) (*dial.Backend, error) {
 	o := dialOptions(r, i.log, i.metrics)

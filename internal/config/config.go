@@ -33,6 +33,8 @@ type Listener struct {
 	MaxConnections int           // 0: left out
 	MaxSniffing    int           // connections not recognised yet; 0: left out
 
+	Source []netip.Prefix // client addresses that are welcome, masked; empty: all
+
 	// Proxies are the networks whose connections begin with a PROXY header, which says whose they are; empty: none.
 	Proxies []netip.Prefix
 
@@ -77,7 +79,10 @@ type Match struct {
 
 // Limits are bounds that hold for the whole gateway.
 type Limits struct {
-	Held int // ZMTP clients that no block takes, held silent; 0: left out
+	PerSource    int   // connections open of one source, an IPv6 /64 being one; 0: any number
+	NewPerSource int   // connections a second of one source; 0: any number
+	Held         int   // ZMTP clients that no block takes, held silent; 0: left out
+	Buffers      int64 // bytes that all relays may hold for peers that do not keep up; 0: left out
 }
 
 // Route is a grpc block: where the calls that fit its pattern go.

@@ -51,6 +51,7 @@ func (r *reader) listener(b listenSchema) Listener {
 	if l.MaxConnections > 0 && l.MaxSniffing > l.MaxConnections {
 		r.warnAt(b.MaxSniffing.Expr.Range(), "A limit that is never reached", "max_sniffing counts connections that max_connections (%d) counts too.", l.MaxConnections)
 	}
+	l.Source = r.prefixes(b.Source)
 	l.Proxies = r.proxies(b.Proxy)
 	return l
 }

@@ -121,17 +121,6 @@ func withoutEchoes(problems hcl.Diagnostics) hcl.Diagnostics {
 	return kept
 }
 
-const heldMax = 1 << 20
-
-// limits reads the limits block; nil is the block left out.
-func (r *reader) limits(b *limitsSchema) Limits {
-	if b == nil {
-		return Limits{}
-	}
-	held, _ := r.count(b.Held, 1, heldMax)
-	return Limits{Held: held}
-}
-
 // config turns the decoded file into plain values and checks it as a whole. end is the place for what is missing.
 func (r *reader) config(file *fileSchema, end hcl.Range) *Config {
 	listeners := r.listeners(file.Listen, end)

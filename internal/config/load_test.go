@@ -98,6 +98,7 @@ func TestEveryWordArrivesWithItsValue(t *testing.T) {
 		Listeners: []Listener{
 			{
 				Addr: "0.0.0.0:5555", Name: "public", SniffTimeout: 5 * time.Second, MaxConnections: 20000, MaxSniffing: 2000,
+				Source:  []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")},
 				Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/32")},
 			},
 			{Addr: "127.0.0.1:5557", Name: "inside"},
@@ -125,7 +126,7 @@ func TestEveryWordArrivesWithItsValue(t *testing.T) {
 			{Pattern: "*", To: []To{{Backend: "greeter_next", Weight: 1}}},
 		},
 		SockJS:       fullSockJS,
-		Limits:       Limits{Held: 500},
+		Limits:       Limits{PerSource: 1000, NewPerSource: 200, Held: 500, Buffers: 256 << 20},
 		Admin:        &Admin{Network: "tcp", Addr: "127.0.0.1:9901"},
 		Log:          Log{Format: LogText, Level: slog.LevelInfo},
 		DrainTimeout: 30 * time.Second,

@@ -25,7 +25,8 @@ type listenSchema struct {
 	MaxConnections *hcl.Attribute `hcl:"max_connections,optional"`
 	MaxSniffing    *hcl.Attribute `hcl:"max_sniffing,optional"`
 
-	Proxy *proxySchema `hcl:"proxy_protocol,block"`
+	Source *hcl.Attribute `hcl:"source,optional"`
+	Proxy  *proxySchema   `hcl:"proxy_protocol,block"`
 }
 
 type proxySchema struct {
@@ -88,7 +89,10 @@ type matchSchema struct {
 }
 
 type limitsSchema struct {
-	Held *hcl.Attribute `hcl:"held,optional"`
+	PerSource    *hcl.Attribute `hcl:"per_source,optional"`
+	NewPerSource *hcl.Attribute `hcl:"new_per_source,optional"`
+	Held         *hcl.Attribute `hcl:"held,optional"`
+	Buffers      *hcl.Attribute `hcl:"buffers,optional"`
 }
 
 type grpcSchema struct {

@@ -59,6 +59,7 @@ type Server struct {
 
 	streams atomic.Int64 // connections behind the multiplexer
 	held    *room        // ZMTP clients that no block takes
+	sources sources
 
 	ctx    context.Context // of what handlers wait for; ends with Close
 	cancel context.CancelFunc
@@ -96,6 +97,10 @@ func (s *Server) SetTable(t *Table) { s.table.Store(t) }
 
 // SetHeldMax bounds the ZMTP clients that are held silent because no block takes them. 0: 500.
 func (s *Server) SetHeldMax(max int) { s.held.setMax(cmp.Or(max, heldMaxDefault)) }
+
+// SetSourceLimits bounds the connections of one source address, an IPv6 /64 being one: how many are open, and how many come
+// in a second. 0: any number.
+func (s *Server) SetSourceLimits(open, newPerSecond int) { s.sources.setLimits(open, newPerSecond) }
 
 // Handle takes over a connection whose protocol is known, from the listener of that name, and calls release once it
 // has ended. It returns as soon as the connection's handler runs; before that it may wait for a ZMTP client's greeting.
