@@ -22,7 +22,6 @@ type Conn struct {
 	std    net.Conn
 	remote netip.AddrPort // of TCP
 	unix   string         // the path of a unix socket that was dialled
-	local  net.Addr       // looked up when it is asked for
 }
 
 // newConn owns fd.
