@@ -138,9 +138,12 @@ func (b *Backend) ServeConn(ctx context.Context, client net.Conn, done func(Outc
 	b.relay(client, conn, target, ahead, done)
 }
 
-// TryServeConn does what ServeConn does if a target on this machine answers at once. Otherwise it returns false, and has done
-// nothing to the client.
+// TryServeConn does what ServeConn does if a target on this machine answers at once, and neither has to be told anything first.
+// Otherwise it returns false, and has done nothing to the client.
 func (b *Backend) TryServeConn(client net.Conn, done func(Outcome)) bool {
+	if b.options.ProxyHeader {
+		return false
+	}
 	if g, ok := client.(Greeted); ok && g.Answered() > 0 {
 		return false
 	}

@@ -61,6 +61,9 @@ func TestAcceptedConnectionComesWithItsFirstBytesAndItsAddress(t *testing.T) {
 		if got, want := c.RemoteAddr().String(), client.LocalAddr().String(); got != want {
 			t.Errorf("the client is %s, want %s", got, want)
 		}
+		if c.LocalAddr().String() != l.Addr().String() {
+			t.Errorf("the local address is %v, want %v", c.LocalAddr(), l.Addr())
+		}
 		buf := make([]byte, 16)
 		if n, err := c.TryRead(buf); err != nil || string(buf[:n]) != "first" {
 			t.Errorf("read %q, %v", buf[:n], err)

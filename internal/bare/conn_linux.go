@@ -131,13 +131,21 @@ func (c *Conn) Close() error {
 
 // LocalAddr is this side's address.
 func (c *Conn) LocalAddr() net.Addr {
-	if c.IsUnix() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.std != nil:
+		return c.std.LocalAddr()
+	case c.IsUnix():
 		return &net.UnixAddr{Net: "unix"}
 	}
-	if std, err := c.ordinary(); err == nil {
-		return std.LocalAddr()
+	var sa unix.RawSockaddrAny
+	size := uint32(unix.SizeofSockaddrAny)
+	_, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(c.fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
+	if errno != 0 {
+		return &net.TCPAddr{} // it is closed, or not ours any more
 	}
-	return nil
+	return net.TCPAddrFromAddrPort(addrPort(&sa))
 }
 
 // RemoteAddr is the peer's address.
