@@ -14,7 +14,7 @@ help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 build: ## bin/gateway and the demo's peers
-	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/gateway ./demo/peers/...
+	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/gateway ./demo/peers/... ./demo/browser/...
 
 demo: ## the main job, with embedded peers and no configuration
 	$(GO) run ./cmd/gateway demo

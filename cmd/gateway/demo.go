@@ -10,11 +10,13 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"gateway/demo/browser"
 	"gateway/demo/peers"
 	"gateway/internal/config"
 )
@@ -25,7 +27,8 @@ const demoDrain = 5 * time.Second
 // demoAnyPort is where the demo's servers listen: nobody has to keep a port free for them.
 const demoAnyPort = "127.0.0.1:0"
 
-// demoConfig is the gateway.hcl of the demo: the exposed port, the PULL server, the gRPC server.
+// demoConfig is the gateway.hcl of the demo: the exposed port, the PULL server, the gRPC server, and where the program is
+// that answers browsers.
 const demoConfig = `
 listen %q {}
 relay "messages" {
@@ -36,6 +39,10 @@ backend "greeter" {
 }
 grpc "*" {
   to "greeter" {}
+}
+sockjs "/chat" {
+  push = %q
+  pull = %q
 }
 `
 
@@ -95,11 +102,13 @@ type demonstration struct {
 	clients  []demoClient
 	screen   *screen
 	tally    *tally
+	pages    *demoPages
 	started  bool // gateway and peers ran: there is something to sum up
 }
 
 func newDemonstration(stdout io.Writer, clients []demoClient) *demonstration {
-	return &demonstration{clients: clients, screen: newScreen(stdout), tally: newTally(clients)}
+	s := newScreen(stdout)
+	return &demonstration{clients: clients, screen: s, tally: newTally(clients), pages: newDemoPages(s)}
 }
 
 // show runs the demo, sums up, and returns the exit code.
@@ -141,17 +150,29 @@ func (d *demonstration) run(ctx context.Context) error {
 		return err
 	}
 	defer greeter.Close()
-	i, err := startDemoGateway(d.listen, pull.Addr(), greeter.Addr(), slog.New(&demoLog{d.screen}))
+	dir, err := os.MkdirTemp("", "gateway-demo")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	ends := demoEnds{pull.Addr(), greeter.Addr(), "ipc://" + filepath.Join(dir, "push"), "ipc://" + filepath.Join(dir, "pull")}
+	i, err := startDemoGateway(d.listen, ends, slog.New(&demoLog{d.screen}))
 	if err != nil {
 		return err
 	}
 	d.started = true
-	return d.work(ctx, i, pull, greeter)
+	return d.work(ctx, i, pull, greeter, ends)
+}
+
+// demoEnds is where the demo's servers listen, and where the gateway does for the program that answers browsers.
+type demoEnds struct {
+	pull, greeter      net.Addr
+	toDates, fromDates string
 }
 
 // work runs the peers and then ends clients, gateway and servers, in this order, so that what was sent can arrive. A
 // client returns once its last message was read or answered: there are no stragglers to wait for.
-func (d *demonstration) work(ctx context.Context, i *instance, pull, greeter net.Listener) error {
+func (d *demonstration) work(ctx context.Context, i *instance, pull, greeter net.Listener, ends demoEnds) error {
 	port := i.current.Load().ports[0].addr.String()
 	d.screen.opening(port, d.duration)
 
@@ -160,6 +181,7 @@ func (d *demonstration) work(ctx context.Context, i *instance, pull, greeter net
 	servers, alive := errgroup.WithContext(serving)
 	servers.Go(func() error { return peers.Pull(alive, pull, demoPull, d.report) })
 	servers.Go(func() error { return peers.Serve(alive, greeter, demoGreeter, d.report) })
+	servers.Go(func() error { return d.pages.answer(alive, ends.toDates, ends.fromDates) })
 	servers.Go(func() error {
 		select {
 		case err := <-i.failed:
@@ -172,6 +194,7 @@ func (d *demonstration) work(ctx context.Context, i *instance, pull, greeter net
 	defer endClients()
 	context.AfterFunc(alive, endClients) // a server that broke ends the demo
 	err := d.send(sending, port)
+	d.pages.gone(sending)
 
 	draining, cancel := context.WithTimeout(context.Background(), demoDrain)
 	defer cancel()
@@ -200,12 +223,12 @@ func (d *demonstration) send(ctx context.Context, port string) error {
 	return clients.Wait()
 }
 
-func startDemoGateway(listen string, pull, greeter net.Addr, log *slog.Logger) (*instance, error) {
-	cfg, diags := config.Parse("demo.hcl", fmt.Appendf(nil, demoConfig, listen, pull, greeter))
+func startDemoGateway(listen string, ends demoEnds, log *slog.Logger) (*instance, error) {
+	cfg, diags := config.Parse("demo.hcl", fmt.Appendf(nil, demoConfig, listen, ends.pull, ends.greeter, ends.toDates, ends.fromDates))
 	if diags.HasErrors() {
 		return nil, diags.Diagnostics
 	}
-	return start(cfg, log, &slog.LevelVar{}, nil)
+	return start(cfg, log, &slog.LevelVar{}, nil, filesAt("/", browser.Page))
 }
 
 // tryListen finds out whether the port is free before anything else starts, to say what to do if it is not.

@@ -51,7 +51,7 @@ func (s *screen) opening(port string, duration time.Duration) {
 	s.started = time.Now()
 	end := "Ctrl-C ends it."
 	if duration > 0 {
-		end = fmt.Sprintf("It ends after %v, or with Ctrl-C.", duration)
+		end = fmt.Sprintf("It ends after %v and when no browser shows the page any more, or with Ctrl-C.", duration)
 	}
 	gateway := "gateway " + port
 	gap := strings.Repeat(" ", len(gateway))
@@ -64,9 +64,10 @@ func (s *screen) opening(port string, duration time.Duration) {
   call-1  gRPC calls  ──┤     %[3]s  │
   call-2  gRPC stream ──┘     %[3]s  └──▶ greeter  gRPC server
 
+The same port serves browsers: open %[5]s
 %[4]s
 
-`, s.in(bold, "One port for ZeroMQ and gRPC."), s.in(yellow, gateway), gap, end)
+`, s.in(bold, "One port for ZeroMQ, gRPC and browsers."), s.in(yellow, gateway), gap, end, s.in(yellow, "http://"+port+"/"))
 }
 
 // event shows what a peer tells.

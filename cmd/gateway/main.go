@@ -45,6 +45,7 @@ func commands() []command {
 		{"keygen", "make a CURVE key pair", keygen},
 		{"agent", "keep slots at a gateway's workers' door for a worker that binds", agentCommand},
 		{"demo", "run a gateway with ZeroMQ and gRPC peers in one process", demo},
+		{"sockjs", "carry browsers' messages to ZeroMQ programs, by sockjsproxy's command line", sockJS},
 		{"version", "print the version", printVersion},
 	}
 }
