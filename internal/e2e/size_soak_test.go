@@ -2,6 +2,8 @@
 
 package e2e
 
+import "time"
+
 const (
 	reloads         = 100
 	reloadZMTPConns = 2000
@@ -9,4 +11,11 @@ const (
 
 	pairedPeers    = 50  // clients, and as many workers
 	pairedRequests = 200 // of each client
+
+	idleHandshakeTimer = time.Duration(0) // libzmq's own, 30s
+	idleRetire         = "22s"
+	idleFor            = 35 * time.Second
+	idlePace           = 1500 * time.Millisecond
+
+	browserMessages = 1000 // echoed by each transport
 )

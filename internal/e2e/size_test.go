@@ -2,6 +2,8 @@
 
 package e2e
 
+import "time"
+
 // The sizes of cases that have a larger one in make soak.
 const (
 	reloads         = 12
@@ -10,4 +12,12 @@ const (
 
 	pairedPeers    = 50 // clients, and as many workers
 	pairedRequests = 40 // of each client
+
+	// Workers whose timer is shortened, so that a short wait is a long one.
+	idleHandshakeTimer = 2 * time.Second
+	idleRetire         = "1500ms"
+	idleFor            = 2200 * time.Millisecond
+	idlePace           = 100 * time.Millisecond
+
+	browserMessages = 1000 // echoed by each transport
 )
