@@ -18,4 +18,6 @@ const (
 	idlePace           = 1500 * time.Millisecond
 
 	browserMessages = 1000 // echoed by each transport
+
+	badClientsPerKind = 100
 )

@@ -20,4 +20,6 @@ const (
 	idlePace           = 100 * time.Millisecond
 
 	browserMessages = 1000 // echoed by each transport
+
+	badClientsPerKind = 10
 )
