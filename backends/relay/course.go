@@ -139,7 +139,7 @@ type bound struct {
 }
 
 // bound tells the limit that holds in the present phases.
-func (c *course) bound(l Limits) bound {
+func (c *course) bound(l *Limits) bound {
 	switch a, b := c.phase[aToB], c.phase[bToA]; {
 	case c.cancelled:
 		return bound{after: flushMax, reason: Cancelled, absolute: true}
@@ -151,28 +151,30 @@ func (c *course) bound(l Limits) bound {
 	return bound{after: max(l.Idle, 0), reason: IdleTimeout}
 }
 
+// interval is the time between two looks.
+func (b bound) interval() time.Duration { return b.after / looksPerBound }
+
 // looksPerBound is how often a relay is looked at within the time that bounds it.
 const looksPerBound = 4
 
-// watch finds out, from looks at a byte count at regular intervals, that a bound has passed.
-type watch struct {
-	bound bound
+// lookout finds out, from looks at a byte count at regular intervals, that a bound has passed.
+type lookout struct {
 	moved int64
 	quiet int8 // looks in a row at which nothing had been delivered
 }
 
-// set starts the watch anew and tells the interval of its looks; 0 when there is nothing to watch for.
-func (w *watch) set(b bound, moved int64) time.Duration {
-	*w = watch{bound: b, moved: moved}
-	return b.after / looksPerBound
+// set starts anew and tells the interval of the looks; 0 when there is nothing to look out for.
+func (o *lookout) set(b bound, moved int64) time.Duration {
+	*o = lookout{moved: moved}
+	return b.interval()
 }
 
 // look is called once an interval and tells whether the bound has passed.
-func (w *watch) look(moved int64) (passed bool) {
-	if moved != w.moved && !w.bound.absolute {
-		w.moved, w.quiet = moved, 0
+func (o *lookout) look(b bound, moved int64) (passed bool) {
+	if moved != o.moved && !b.absolute {
+		o.moved, o.quiet = moved, 0
 		return false
 	}
-	w.quiet++
-	return w.quiet >= looksPerBound
+	o.quiet++
+	return o.quiet >= looksPerBound
 }

@@ -4,7 +4,12 @@ import "time"
 
 // deadlines is a binary heap of the pairs of one loop that have something to watch for, the next look first. It is touched
 // when a relay starts, ends, or changes its phase, and at looks: never for a message.
-type deadlines []*pair
+type deadlines []deadline
+
+type deadline struct {
+	due  time.Duration // on the loop's clock
+	pair *pair
+}
 
 // next tells when the next look is due.
 func (d deadlines) next() (due time.Duration, any bool) {
@@ -16,11 +21,11 @@ func (d deadlines) next() (due time.Duration, any bool) {
 
 // set enters p, or moves it to where its due time belongs.
 func (d *deadlines) set(p *pair, due time.Duration) {
-	p.due = due
 	if p.place < 0 {
 		p.place = int32(len(*d))
-		*d = append(*d, p)
+		*d = append(*d, deadline{pair: p})
 	}
+	(*d)[p.place].due = due
 	d.down(int(p.place))
 	d.up(int(p.place))
 }
@@ -34,13 +39,13 @@ func (d *deadlines) remove(p *pair) {
 	p.place = -1
 	last := len(*d) - 1
 	moved := (*d)[last]
-	(*d)[last] = nil
+	(*d)[last] = deadline{}
 	*d = (*d)[:last]
-	if moved != p {
+	if moved.pair != p {
 		(*d)[i] = moved
-		moved.place = int32(i)
+		moved.pair.place = int32(i)
 		d.down(i)
-		d.up(int(moved.place))
+		d.up(int(moved.pair.place))
 	}
 }
 
@@ -73,5 +78,5 @@ func (d deadlines) down(i int) {
 
 func (d deadlines) swap(i, j int) {
 	d[i], d[j] = d[j], d[i]
-	d[i].place, d[j].place = int32(i), int32(j)
+	d[i].pair.place, d[j].pair.place = int32(i), int32(j)
 }

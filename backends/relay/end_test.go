@@ -279,7 +279,8 @@ func TestCutTellsHowTheFirstSideEnded(t *testing.T) {
 	cause := errors.New("broken")
 	var c course
 	c.broken(aToB, cause)
-	c.expire(c.bound(Limits{}.withDefaults()))
+	limits := Limits{}.withDefaults()
+	c.expire(c.bound(&limits))
 	if !errors.Is(c.err, cause) || c.reason != DrainTimeout || c.first != A {
 		t.Errorf("%v, %v, %v", c.first, c.reason, c.err)
 	}

@@ -11,7 +11,8 @@ import (
 // group. A Group must not be copied.
 type Group struct {
 	mu     sync.Mutex
-	links  *link // all that have not called done yet
+	links  *link   // all that have not called done yet
+	limits *Limits // those of the last relay: the next one's are the same, as a rule, and need no memory of their own
 	live   int
 	closed bool
 	empty  chan struct{} // closed when live falls to 0; made by a Shutdown that waits
@@ -29,9 +30,9 @@ type link struct {
 		addrs() (a, b net.Addr)
 	}
 	done   func(Stats, error)
-	limits Limits
+	limits *Limits // of the group, shared
 	course course
-	watch  watch
+	watch  lookout
 	moved  [2]atomic.Int64 // bytes delivered, by way
 }
 
@@ -51,12 +52,22 @@ func (l *link) finish() {
 
 // Relay is like the function Relay; the relay belongs to the group.
 func (g *Group) Relay(a, b net.Conn, limits Limits, done func(Stats, error)) {
-	limits = limits.withDefaults()
+	shared := g.share(limits.withDefaults())
 	aPrefix, a := detach(a)
 	bPrefix, b := detach(b)
-	if g.portableOnly || !startOnLoop(g, a, b, aPrefix, bPrefix, limits, done) {
-		startPortable(g, a, b, aPrefix, bPrefix, limits, done)
+	if g.portableOnly || !startOnLoop(g, a, b, aPrefix, bPrefix, shared, done) {
+		startPortable(g, a, b, aPrefix, bPrefix, shared, done)
 	}
+}
+
+// share gives a copy of the limits that is never changed.
+func (g *Group) share(limits Limits) *Limits {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.limits == nil || *g.limits != limits {
+		g.limits = &limits
+	}
+	return g.limits
 }
 
 // add enters a relay that is about to start; false means that the group is shut down already.

@@ -20,6 +20,9 @@ const (
 	// turnsPerYield is after how many turns without a wait a loop lets other goroutines run.
 	turnsPerYield = 512
 
+	// endedMax is how many pairs wait at most, until the loop has nothing to do, for their end to be reported.
+	endedMax = 64
+
 	// lingerMilliseconds is how long a loop without pairs waits for the next one.
 	lingerMilliseconds = 50
 )
@@ -43,7 +46,8 @@ type loop struct {
 	deadlines deadlines
 	ready     *pair // a queue of those that have something to do
 	readyLast *pair
-	buffer    *chunk // what is read goes here first
+	buffer    *chunk  // what is read goes here first
+	ended     []*pair // closed, not yet reported
 	events    [eventsMax]unix.EpollEvent
 	turns     int // since the last yield
 }
@@ -52,7 +56,8 @@ type loop struct {
 type letter struct {
 	pair   *pair
 	event  event
-	reason error // of refused
+	reason error         // of refused
+	due    time.Duration // of registered: its first look; math.MaxInt64 for none
 }
 
 type event uint8
@@ -111,7 +116,7 @@ func newLoop() (*loop, error) {
 		return nil, err
 	}
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: wakeID}
-	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, wake, &event); err != nil {
+	if err := watch(epoll, unix.EPOLL_CTL_ADD, int32(wake), &event); err != nil {
 		unix.Close(epoll)
 		unix.Close(wake)
 		return nil, err
@@ -132,7 +137,6 @@ func (l *loop) register(p *pair) {
 	if interval := p.watch.set(p.course.bound(p.limits), p.total()); interval > 0 {
 		due = now() + interval
 	}
-	p.due = due
 
 	l.mu.Lock()
 	l.pairs++
@@ -142,7 +146,7 @@ func (l *loop) register(p *pair) {
 		p.id = l.idNext
 		l.idNext++
 	}
-	l.inbox = append(l.inbox, letter{pair: p})
+	l.inbox = append(l.inbox, letter{pair: p, due: due})
 	if p.entered = true; p.early {
 		l.inbox = append(l.inbox, letter{pair: p, event: cancelled})
 	}
@@ -157,7 +161,7 @@ func (l *loop) register(p *pair) {
 	// From here on the pair belongs to the loop.
 	for w, fd := range p.fd {
 		event := unix.EpollEvent{Events: masks[w], Fd: id, Pad: int32(w)}
-		if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, int(fd), &event); err != nil {
+		if err := watch(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
 			l.post(letter{pair: p, event: refused, reason: err})
 			return
 		}
@@ -185,7 +189,7 @@ func (l *loop) watchWritable(p *pair, w way, on bool) {
 	}
 	s.armed = on
 	event := unix.EpollEvent{Events: mask(*s), Fd: p.id, Pad: int32(w)}
-	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, int(p.fd[w]), &event); err != nil {
+	if err := watch(l.epoll, unix.EPOLL_CTL_MOD, p.fd[w], &event); err != nil {
 		l.abandon(p, err)
 	}
 }
@@ -226,11 +230,17 @@ func (l *loop) run() {
 
 // wait gives the number of new events. It blocks only when no pair has something to do.
 func (l *loop) wait() int {
-	if l.turns >= turnsPerYield {
+	if l.turns >= turnsPerYield || len(l.ended) >= endedMax {
 		l.yield()
 	}
 	if n := pollEvents(l.epoll, l.events[:]); n > 0 || l.ready != nil {
 		return n
+	}
+	if len(l.ended) > 0 {
+		l.yield()
+		if n := pollEvents(l.epoll, l.events[:]); n > 0 {
+			return n
+		}
 	}
 	next, milliseconds := int64(math.MaxInt64), -1
 	if due, any := l.deadlines.next(); any {
@@ -247,15 +257,25 @@ func (l *loop) wait() int {
 	return waitEvents(l.epoll, l.events[:], milliseconds)
 }
 
-// yield lets other goroutines run: they may be waiting for this processor.
+// yield lets other goroutines run: they may be waiting for this processor. The first is one that reports the pairs that have
+// ended, as whoever is told may block; it runs here and now, so that the scheduler's monitor need not find it beside a loop
+// that waits.
 func (l *loop) yield() {
+	if ended := l.ended; len(ended) > 0 {
+		l.ended = nil
+		go func() {
+			for _, p := range ended {
+				p.finish()
+			}
+		}()
+	}
 	l.turns = 0
 	runtime.Gosched()
 }
 
 // retire ends the loop's goroutine if it has no pair.
 func (l *loop) retire() bool {
-	if l.alive > 0 {
+	if l.alive > 0 || len(l.ended) > 0 {
 		return false
 	}
 	l.mu.Lock()
@@ -279,7 +299,7 @@ func (l *loop) readInbox() {
 		p := m.pair
 		switch {
 		case m.event == registered:
-			l.enter(p)
+			l.enter(p, m.due)
 		case p.closed:
 		case m.event == refused:
 			l.abandon(p, m.reason)
@@ -291,14 +311,14 @@ func (l *loop) readInbox() {
 	}
 }
 
-func (l *loop) enter(p *pair) {
+func (l *loop) enter(p *pair, due time.Duration) {
 	for int(p.id) >= len(l.byID) {
 		l.byID = append(l.byID, nil)
 	}
 	l.byID[p.id] = p
 	l.alive++
-	if p.due < math.MaxInt64 {
-		l.deadlines.set(p, p.due)
+	if due < math.MaxInt64 {
+		l.deadlines.set(p, due)
 	}
 }
 
@@ -380,12 +400,13 @@ func (l *loop) look() {
 		if !any || due > now {
 			return
 		}
-		p := l.deadlines[0]
-		if !p.watch.look(p.total()) {
-			l.deadlines.set(p, now+p.watch.bound.after/looksPerBound)
+		p := l.deadlines[0].pair
+		bound := p.course.bound(p.limits)
+		if !p.watch.look(bound, p.total()) {
+			l.deadlines.set(p, now+bound.interval())
 			continue
 		}
-		p.course.expire(p.watch.bound)
+		p.course.expire(bound)
 		l.end(p)
 	}
 }
@@ -413,10 +434,10 @@ func (l *loop) end(p *pair) {
 	l.alive--
 	l.mu.Lock()
 	p.closed = true
-	unix.Close(int(p.fd[aToB])) // there is nobody to tell that it failed
-	unix.Close(int(p.fd[bToA]))
+	closeFD(p.fd[aToB])
+	closeFD(p.fd[bToA])
 	l.ids = append(l.ids, p.id)
 	l.pairs--
 	l.mu.Unlock()
-	go p.finish()
+	l.ended = append(l.ended, p)
 }

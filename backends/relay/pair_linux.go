@@ -3,7 +3,6 @@ package relay
 import (
 	"net"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,16 +24,15 @@ type pair struct {
 	loop      *loop
 	backlog   [2]*backlog // by way; nil while its destination keeps up
 	nextReady *pair       // in the loop's ready list
-	due       time.Duration
-	fd        [2]int32 // by way: the source
+	fd        [2]int32    // by way: the source
 	id        int32
-	place     int32            // in the loop's deadlines, -1 while not there
-	sockets   [2]socket        // by way: the source
-	last      [2]syscall.Errno // by way: how reading ended, reported when the backlog is delivered
-	ready     bool             // in the loop's ready list
-	closed    bool             // the descriptors are closed; the loop's mutex guards it
-	entered   bool             // the loop has been told of it; the loop's mutex guards it
-	early     bool             // it was cancelled before that; the loop's mutex guards it
+	place     int32     // in the loop's deadlines, -1 while not there
+	sockets   [2]socket // by way: the source
+	last      [2]uint16 // by way: the errno with which reading ended, 0 for FIN; reported when the backlog is delivered
+	ready     bool      // in the loop's ready list
+	closed    bool      // the descriptors are closed; the loop's mutex guards it
+	entered   bool      // the loop has been told of it; the loop's mutex guards it
+	early     bool      // it was cancelled before that; the loop's mutex guards it
 }
 
 // socket is what is known of one of the two sockets.
@@ -49,23 +47,20 @@ type socket struct {
 
 // startOnLoop takes a pair of raw sockets onto an event loop. It gives false, and leaves the connections alone, when they are
 // not both raw sockets, or when there are no descriptors for it.
-func startOnLoop(g *Group, a, b net.Conn, aPrefix, bPrefix []byte, limits Limits, done func(Stats, error)) bool {
-	p := &pair{place: -1}
-	a, b = ordinary(a), ordinary(b)
-	if !isStreamSocket(a) || !isStreamSocket(b) {
-		return false
-	}
+func startOnLoop(g *Group, a, b net.Conn, aPrefix, bPrefix []byte, limits *Limits, done func(Stats, error)) bool {
 	l, err := nextLoop()
 	if err != nil {
 		return false
 	}
-	var ok bool
-	if p.fd, ok = descriptors(a, b); !ok {
+	of, ok := take(a, b)
+	if !ok {
 		return false
 	}
-	p.sockets[aToB].unix, p.sockets[bToA].unix = isUnix(a), isUnix(b)
-	a.Close() // the duplicates keep the sockets; what Go's own poller held for them is freed
-	b.Close()
+	p := &pair{place: -1}
+	for w, t := range of {
+		t.keep()
+		p.fd[w], p.sockets[w].unix = t.fd, t.isUnix
+	}
 	p.link.engine, p.link.limits, p.link.done = p, limits, done
 	p.loop = l
 	accepted := g.add(&p.link)
@@ -158,7 +153,7 @@ func (l *loop) read(p *pair, w way, buf []byte) int {
 	case errno == unix.EINTR:
 	default:
 		src.done = true
-		p.last[w] = errno // 0: FIN
+		p.last[w] = uint16(errno)
 		if p.backlog[w] == nil {
 			l.conclude(p, w)
 		}
@@ -231,13 +226,13 @@ func (l *loop) flush(p *pair, w way) {
 
 // conclude ends a way whose source has ended and whose backlog is delivered.
 func (l *loop) conclude(p *pair, w way) {
-	if p.course.phase[w] == flowing {
+	if p.course.phase[w] == flowing && p.course.phase[w.back()] != ended { // otherwise closing sends FIN, at once
 		shutdownWrite(p.fd[w.back()])
 	}
 	if errno := p.last[w]; errno == 0 {
 		p.course.eof(w)
 	} else {
-		p.course.broken(w, errno)
+		p.course.broken(w, syscall.Errno(errno))
 		l.dropUndeliverable(p, w.back())
 	}
 	l.rearm(p)
@@ -292,8 +287,7 @@ func (l *loop) peerGone(p *pair, w way) {
 	l.rearm(p)
 }
 
-// cancel may be called by any goroutine; the loop does it.
-// cancel may be called while the pair is not registered yet: the group knows it before the loop does.
+// cancel may be called by any goroutine; the loop does it. The group may know the pair before the loop does.
 func (p *pair) cancel() {
 	p.loop.mu.Lock()
 	p.early = !p.entered

@@ -38,7 +38,7 @@ type portable struct {
 	running int         // directions whose goroutine has not ended
 }
 
-func startPortable(g *Group, a, b net.Conn, aPrefix, bPrefix []byte, limits Limits, done func(Stats, error)) {
+func startPortable(g *Group, a, b net.Conn, aPrefix, bPrefix []byte, limits *Limits, done func(Stats, error)) {
 	p := &portable{conns: [2]net.Conn{a, b}, running: 2}
 	p.link.engine, p.link.limits, p.link.done = p, limits, done
 	accepted := g.add(&p.link)
@@ -175,16 +175,17 @@ func (p *portable) rearm() {
 // look is the timer's function. A look that was due when the watch was set anew counts as its first: a quarter early.
 func (p *portable) look() {
 	p.mu.Lock()
-	if p.course.over() || p.watch.bound.after <= 0 {
+	bound := p.course.bound(p.limits)
+	if p.course.over() || bound.after <= 0 {
 		p.mu.Unlock()
 		return
 	}
-	if !p.watch.look(p.total()) {
-		p.timer.Reset(p.watch.bound.after / looksPerBound)
+	if !p.watch.look(bound, p.total()) {
+		p.timer.Reset(bound.interval())
 		p.mu.Unlock()
 		return
 	}
-	p.course.expire(p.watch.bound)
+	p.course.expire(bound)
 	p.mu.Unlock()
 	p.close()
 }

@@ -3,6 +3,7 @@ package relay
 import (
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 	"unsafe"
 
@@ -11,28 +12,38 @@ import (
 	"gateway/internal/bare"
 )
 
-// The system calls of the event loops. Those on ready descriptors are raw: they return at once, and telling the scheduler
-// about each would cost more than the call.
+// The system calls of the event loops. All but waitEvents are raw: they never block, and to tell the scheduler about each would
+// cost more than most of them, above all when it then takes the processor away.
 
-// isStreamSocket tells whether c is a socket that an event loop can serve; what wraps one (TLS) is not.
-func isStreamSocket(c net.Conn) bool {
-	switch c := c.(type) {
-	case *bare.Conn:
-		return true
-	case *net.TCPConn:
-		return c != nil
-	case *net.UnixConn:
-		return c != nil && c.LocalAddr() != nil && c.LocalAddr().Network() == "unix"
-	}
-	return false
+// taken is a descriptor of our own for the socket of a connection.
+type taken struct {
+	fd     int32
+	isUnix bool
+	of     net.Conn // what still has the socket too; nil for a bare connection, which has it no more
 }
 
-func isUnix(c net.Conn) bool {
-	if b, is := c.(*bare.Conn); is {
-		return b.IsUnix()
+// take gives descriptors for the sockets of both connections. ok is false when they are not both raw stream sockets (but TLS,
+// say), and when there are no descriptors left; then both are as they were.
+func take(a, b net.Conn) (of [2]taken, ok bool) {
+	conns := [2]net.Conn{ordinary(a), ordinary(b)}
+	for i, c := range conns {
+		if _, isBare := c.(*bare.Conn); isBare {
+			continue // taking that is the end of it, and it cannot fail: last
+		}
+		if of[i], ok = takeOrdinary(c); !ok {
+			if i > 0 && of[0].of != nil {
+				closeFD(of[0].fd)
+			}
+			return of, false
+		}
 	}
-	_, is := c.(*net.UnixConn)
-	return is
+	for i, c := range conns {
+		if c, isBare := c.(*bare.Conn); isBare {
+			fd, _ := c.Take()
+			of[i] = taken{fd: int32(fd), isUnix: c.IsUnix()}
+		}
+	}
+	return of, true
 }
 
 // ordinary is what a bare connection has become, if somebody has used it.
@@ -43,42 +54,37 @@ func ordinary(c net.Conn) net.Conn {
 	return c
 }
 
-// descriptors gives descriptors of our own for the sockets of a and b; ok is false if that fails, and then both are as before.
-func descriptors(a, b net.Conn) (fd [2]int32, ok bool) {
-	var own [2]bool // duplicates; those of bare connections are taken, which cannot fail, when nothing else can
-	conns := [2]net.Conn{a, b}
-	for i, c := range conns {
-		if _, is := c.(*bare.Conn); is {
-			continue
-		}
-		if fd[i], own[i] = duplicate(c); !own[i] {
-			if i > 0 && own[0] {
-				unix.Close(int(fd[0]))
-			}
-			return fd, false
+func takeOrdinary(c net.Conn) (t taken, ok bool) {
+	t.of = c
+	switch c := c.(type) {
+	case *net.TCPConn:
+		t.fd, ok = duplicate(c)
+	case *net.UnixConn:
+		if a := c.LocalAddr(); a != nil && a.Network() == "unix" { // not a datagram or packet socket
+			t.isUnix = true
+			t.fd, ok = duplicate(c)
 		}
 	}
-	for i, c := range conns {
-		if !own[i] {
-			n, _ := c.(*bare.Conn).Take()
-			fd[i] = int32(n)
-		}
-	}
-	return fd, true
+	return t, ok
 }
 
-// duplicate gives a descriptor of our own for c's socket.
-func duplicate(c net.Conn) (fd int32, ok bool) {
-	raw, err := c.(syscall.Conn).SyscallConn()
+// keep makes the descriptor the only one. The socket lives on; what Go's poller held for it is freed.
+func (t taken) keep() {
+	if t.of != nil {
+		t.of.Close()
+	}
+}
+
+func duplicate(c syscall.Conn) (fd int32, ok bool) {
+	raw, err := c.SyscallConn()
 	if err != nil {
 		return -1, false
 	}
 	errControl := raw.Control(func(s uintptr) {
-		var n int
-		n, err = unix.FcntlInt(s, unix.F_DUPFD_CLOEXEC, 0)
-		fd = int32(n)
+		n, _, errno := unix.RawSyscall(unix.SYS_FCNTL, s, unix.F_DUPFD_CLOEXEC, 0)
+		fd, ok = int32(n), errno == 0
 	})
-	return fd, err == nil && errControl == nil
+	return fd, ok && errControl == nil
 }
 
 func recv(fd int32, b []byte) (int, syscall.Errno) {
@@ -100,6 +106,17 @@ func send(fd int32, b []byte) (int, syscall.Errno) {
 // shutdownWrite sends FIN. It fails only where the peer is gone, which reading from it shows too.
 func shutdownWrite(fd int32) { unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0) }
 
+func closeFD(fd int32) { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+
+// watch adds (EPOLL_CTL_ADD) or changes (EPOLL_CTL_MOD) what epoll tells about a descriptor.
+func watch(epoll int, op int, fd int32, event *unix.EpollEvent) error {
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epoll), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(event)), 0, 0)
+	if errno != 0 {
+		return os.NewSyscallError("epoll_ctl", errno)
+	}
+	return nil
+}
+
 // pollEvents asks for events without waiting.
 func pollEvents(epoll int, events []unix.EpollEvent) int {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
@@ -118,8 +135,9 @@ func waitEvents(epoll int, events []unix.EpollEvent, milliseconds int) int {
 	return n
 }
 
-func peerAddr(fd int32) net.Addr {
-	sa, err := unix.Getpeername(int(fd))
+func peerAddr(fd int32) net.Addr { return addrOf(unix.Getpeername(int(fd))) }
+
+func addrOf(sa unix.Sockaddr, err error) net.Addr {
 	if err != nil {
 		return nil
 	}
