@@ -8,7 +8,7 @@ PKGS  ?= ./...
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
 
-.PHONY: help build demo demo-tmux test soak fuzz bench bench-short proto deps fmt lint
+.PHONY: help build demo demo-tmux test conformance soak fuzz bench bench-short proto deps fmt lint
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,6 +24,9 @@ demo-tmux: ## the same as separate programs, in one tmux session
 
 test: deps lint ## everything that must hold, with the real peers
 	$(GO) test -race -tags $(TAGS) -timeout 7m $(PKGS)
+
+conformance: deps ## gRPC and HTTP/2 as connectrpc's suite and h2spec judge them, beside HAProxy
+	$(GO) test -tags $(TAGS) -count=1 -v -run 'TestGRPCConformance|TestH2Spec' ./internal/e2e
 
 soak: deps ## the same cases at full size; writes SOAK.txt
 	./.ci/soak $(TAGS)
