@@ -8,7 +8,7 @@ PKGS  ?= ./...
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
 
-.PHONY: help build demo demo-tmux test conformance soak fuzz bench bench-short proto deps fmt lint
+.PHONY: help build demo demo-tmux test conformance soak fuzz bench bench-short proto picture deps fmt lint
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,9 @@ proto: ## generate code from proto/
 	$(GO) build -o bin/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
 	PATH="$(CURDIR)/bin:$$PATH" protoc --proto_path=proto --go_out=. --go_opt=module=gateway --go-grpc_out=. --go-grpc_opt=module=gateway \
 	  $$(find proto -name '*.proto')
+
+picture: deps ## the picture of the browser demo in the README, taken anew
+	GATEWAY_E2E_PICTURE=$(CURDIR)/docs/img/browser.png $(GO) test -tags $(TAGS) -count=1 -run TestDemoPageInABrowser ./internal/e2e
 
 deps: ## install what the tests need, or say how
 	./.ci/deps

@@ -18,6 +18,8 @@ const (
 	idlePace           = 1500 * time.Millisecond
 
 	browserMessages = 1000 // echoed by each transport
+	sockJSSessions  = 2000 // at once
+	sockJSMessages  = 10   // echoed by each
 
 	badClientsPerKind = 100
 )

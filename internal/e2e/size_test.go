@@ -20,6 +20,8 @@ const (
 	idlePace           = 100 * time.Millisecond
 
 	browserMessages = 1000 // echoed by each transport
+	sockJSSessions  = 300  // at once
+	sockJSMessages  = 3    // echoed by each
 
 	badClientsPerKind = 10
 )
