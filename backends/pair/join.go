@@ -141,7 +141,7 @@ func (p *pairing) answer() *failure {
 	}
 	_ = w.conn.SetReadDeadline(p.deadline)
 	if _, err := io.CopyN(io.Discard, w.conn, int64(c.answered-n)); err != nil {
-		return &failure{end: endOf(err), err: fmt.Errorf("pair: the worker did not answer the greeting of a ZMTP 3 client: %w", err)}
+		return &failure{end: endOf(err), err: fmt.Errorf("pair: the worker did not answer what the client said first (another version of ZMTP, another mechanism or another key?): %w", err)}
 	}
 	_ = w.conn.SetReadDeadline(time.Time{})
 	return nil

@@ -107,7 +107,7 @@ func (b badClient) attack(t *testing.T, addr string, keys curveKeys, clients int
 	var all sync.WaitGroup
 	for i := range clients {
 		all.Go(func() {
-			from := &net.TCPAddr{IP: net.IPv4(127, 0, 6, byte(i+1))}
+			from := &net.TCPAddr{IP: net.IPv4(127, 6, byte(len(b.name)), byte(i+1))}
 			c, err := (&net.Dialer{LocalAddr: from, Timeout: badWithin}).Dial("tcp", addr)
 			if err != nil {
 				t.Errorf("%s: %v", b.name, err)

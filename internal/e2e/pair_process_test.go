@@ -16,8 +16,8 @@ import (
 	zmq "github.com/pebbe/zmq4"
 )
 
-// echoRole is where a copy of the test binary finds its orders to be a libzmq peer of its own: one that can be killed.
-const echoRole = "GATEWAY_E2E_ECHO"
+// pairPeerRole is where a copy of the test binary finds its orders to be a libzmq peer of its own: one that can be killed.
+const pairPeerRole = "GATEWAY_E2E_PAIR_PEER"
 
 // echoOrders say what the copy does. A worker answers with its tag before what came. A client reads a line from its standard
 // input, asks, and prints the answer.
@@ -36,7 +36,7 @@ func (k curveKeys) text() *curveKeysText {
 }
 
 func init() {
-	text := os.Getenv(echoRole)
+	text := os.Getenv(pairPeerRole)
 	if text == "" {
 		return
 	}
@@ -109,7 +109,7 @@ func startPeer(t *testing.T, o echoOrders) *process {
 	text, err := json.Marshal(o)
 	must(t, err)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), echoRole+"="+string(text))
+	cmd.Env = append(os.Environ(), pairPeerRole+"="+string(text))
 	return startProcess(t, cmd)
 }
 
