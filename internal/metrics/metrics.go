@@ -37,6 +37,48 @@ type Metrics struct {
 	GRPC *GRPC
 
 	SockJS *SockJS
+
+	Bridge *Bridge
+}
+
+// Bridge is what the bridge between ZeroMQ and gRPC counts.
+type Bridge struct {
+	Messages *prometheus.CounterVec // block, direction: in (from clients), out
+	Clients  *prometheus.GaugeVec   // block
+	Refused  *prometheus.CounterVec // block
+	Calls    *prometheus.CounterVec // block, code
+	Dropped  *prometheus.CounterVec // block, reason
+
+	BackendCalls    *prometheus.CounterVec // backend, code
+	BackendInFlight *prometheus.GaugeVec   // backend
+	BackendPeers    *prometheus.GaugeVec   // backend
+	BackendDropped  *prometheus.CounterVec // backend, reason
+}
+
+// NewBridge makes the collectors of Bridge and registers them.
+func NewBridge(r prometheus.Registerer) *Bridge {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "gateway", Subsystem: "bridge", Name: name, Help: help}, labels)
+		r.MustRegister(v)
+		return v
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "gateway", Subsystem: "bridge", Name: name, Help: help}, labels)
+		r.MustRegister(v)
+		return v
+	}
+	return &Bridge{
+		Messages: counter("messages_total", "Messages of a zmq block's clients; in: from them, out: to them.", "block", "direction"),
+		Clients:  gauge("clients", "Clients of a zmq block.", "block"),
+		Refused:  counter("refused_total", "Clients of a zmq block whose handshake failed.", "block"),
+		Calls:    counter("calls_total", "Calls that a zmq block's messages became, by status.", "block", "code"),
+		Dropped:  counter("dropped_total", "Messages of a zmq block that were thrown away, by reason.", "block", "reason"),
+
+		BackendCalls:    counter("backend_calls_total", "Calls that became messages to a ZeroMQ backend, by status.", "backend", "code"),
+		BackendInFlight: gauge("backend_in_flight", "Calls to a ZeroMQ backend that have no status yet.", "backend"),
+		BackendPeers:    gauge("backend_peers", "Connections to a ZeroMQ backend.", "backend"),
+		BackendDropped:  counter("backend_dropped_total", "Messages from a ZeroMQ backend that were thrown away, by reason.", "backend", "reason"),
+	}
 }
 
 // SockJS is what a sockjs block counts: browsers' sessions and their messages.
@@ -132,6 +174,7 @@ func New() *Metrics {
 
 		GRPC:   newGRPC(r),
 		SockJS: NewSockJS(r),
+		Bridge: NewBridge(r),
 
 		Pair: &Pair{
 			Parked:            gauge("pair_parked", "Workers that wait for a client.", "block"),

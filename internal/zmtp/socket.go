@@ -161,19 +161,27 @@ func (s *Socket) Status() SocketStatus {
 // Attach makes a peer of a connection and reads from it until it ends: io.EOF, or as Conn.Recv says. It closes c, and
 // returns when Recv has taken the last message. With ErrNameTaken and ErrClosed c never was a peer. The connection's
 // Options must be of the socket's type.
-func (s *Socket) Attach(c *Conn) error { return s.attach(c, nil) }
+func (s *Socket) Attach(c *Conn) error {
+	return s.attach(newLink(s, c, nil), s.options.Receive)
+}
 
-// attach is Attach for a connection of Connect, if endpoint is not nil.
-func (s *Socket) attach(c *Conn, endpoint *endpoint) error {
-	l := newLink(s, c, endpoint)
+// AttachFunc is Attach for a peer whose messages receive gets in place of SocketOptions.Receive.
+func (s *Socket) AttachFunc(c *Conn, receive func(from *Link, m *Message)) error {
+	return s.attach(newLink(s, c, nil), receive)
+}
+
+func (s *Socket) attach(l *Link, receive func(from *Link, m *Message)) error {
 	if err := s.join(l); err != nil {
-		_ = c.Close() // it never was a peer
+		_ = l.conn.Close() // it never was a peer
 		return err
 	}
 	if changed := s.options.Changed; changed != nil {
 		changed(l, true, nil)
 	}
-	err := l.read()
+	if receive == nil {
+		receive = s.fair.put
+	}
+	err := l.read(receive)
 	s.leave(l)
 	l.end(err)
 	if changed := s.options.Changed; changed != nil {
@@ -207,17 +215,29 @@ func (s *Socket) join(l *Link) error {
 func (s *Socket) leave(l *Link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.links = slices.DeleteFunc(slices.Clone(s.links), func(have *Link) bool { return have == l })
+	s.without(l)
 	if s.byName[l.name] == l {
 		delete(s.byName, l.name)
 	}
 	if s.options.SocketType == PUB {
 		s.forgetWishes(l)
 	}
-	if l.endpoint != nil && time.Since(l.since) >= steadyAfter {
+	if l.promising() {
 		s.hope(l.endpoint)
 	}
 	s.wake()
+}
+
+// without takes l from the ready peers. s.mu is held.
+func (s *Socket) without(l *Link) {
+	s.links = slices.DeleteFunc(slices.Clone(s.links), func(have *Link) bool { return have == l })
+}
+
+// disregard sends nothing to l any more.
+func (s *Socket) disregard(l *Link) {
+	s.mu.Lock()
+	s.without(l)
+	s.mu.Unlock()
 }
 
 // wake lets all look again who wait for a change. s.mu is held.

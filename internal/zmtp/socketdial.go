@@ -55,9 +55,9 @@ func (s *Socket) keepConnected(e *endpoint) {
 	for {
 		c, err := s.dial(e)
 		if err == nil {
-			began := time.Now()
-			_ = s.attach(c, e) // Changed was told
-			if time.Since(began) >= steadyAfter {
+			l := newLink(s, c, e)
+			_ = s.attach(l, s.options.Receive) // Changed was told
+			if l.promising() {
 				pause = 0
 				continue
 			}

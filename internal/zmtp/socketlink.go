@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,7 @@ type Link struct {
 	since    time.Time
 	name     string // ROUTER: the peer's routing id, its own or a made one
 	inbox    inbox
+	dropped  atomic.Bool // by this side, for no fault of the endpoint
 
 	gone chan struct{} // closed when the peer has gone, after the last message was received
 	err  error         // why; valid once gone is closed
@@ -54,8 +56,16 @@ func (l *Link) Err() error {
 	}
 }
 
-// Drop ends the connection at once. An endpoint of Connect is dialled again.
-func (l *Link) Drop() { _ = l.conn.Close() }
+// Drop ends the connection at once. An endpoint of Connect is dialled again without a pause.
+func (l *Link) Drop() {
+	l.dropped.Store(true)
+	_ = l.conn.Close() // its reader tells the end
+}
+
+// promising says whether the endpoint, whose connection has ended, can be expected to take another at once.
+func (l *Link) promising() bool {
+	return l.endpoint != nil && (l.dropped.Load() || time.Since(l.since) >= steadyAfter)
+}
 
 // TrySend sends to this peer, envelope and all as they are in m. ErrFull: its queue is; ErrLost: it has gone.
 func (l *Link) TrySend(m *Message) error {
@@ -161,12 +171,8 @@ func (l *Link) flush(ctx context.Context) error {
 }
 
 // read takes messages until the connection ends.
-func (l *Link) read() error {
+func (l *Link) read(receive func(*Link, *Message)) error {
 	s := l.socket
-	receive := s.options.Receive
-	if receive == nil {
-		receive = s.fair.put
-	}
 	m := &Message{}
 	for {
 		if err := l.conn.Recv(m); err != nil {

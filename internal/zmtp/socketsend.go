@@ -23,7 +23,7 @@ func (s *Socket) Send(ctx context.Context, m *Message) error {
 	case REP:
 		return s.reply(ctx, m)
 	case PUB:
-		s.publish(m)
+		_ = s.publish(m) // who is too slow misses it
 		return nil
 	}
 	l, rest, err := s.route(m)
@@ -33,8 +33,8 @@ func (s *Socket) Send(ctx context.Context, m *Message) error {
 	return s.counted(l.Send(ctx, &rest))
 }
 
-// TrySend is Send that does not wait: ErrFull says that all peers are too slow, ErrNoPeer that there is none. PUSH,
-// DEALER, ROUTER and PUB have it.
+// TrySend is Send that does not wait: ErrFull says that all peers are too slow, ErrNoPeer that there is none; from a PUB,
+// that one who wants it did not get it. PUSH, DEALER, ROUTER and PUB have it.
 func (s *Socket) TrySend(m *Message) error {
 	if err := s.checkSend(m); err != nil {
 		return err
@@ -44,8 +44,7 @@ func (s *Socket) TrySend(m *Message) error {
 		_, err := s.tryDeal(m)
 		return err
 	case PUB:
-		s.publish(m)
-		return nil
+		return s.publish(m)
 	case ROUTER:
 		l, rest, err := s.route(m)
 		if err != nil {
@@ -57,24 +56,39 @@ func (s *Socket) TrySend(m *Message) error {
 }
 
 // Offer sends to the next ready peer, envelope and all as they are in m, and says to whom; with it the caller sees
-// whether the peer goes before it answers. It waits while a connection is about to come, but neither for room (ErrFull)
-// nor for an endpoint that failed (ErrNoPeer). PUSH, DEALER and REQ have it.
+// whether the peer goes before it answers. It waits as Ready does, but not for room (ErrFull). PUSH, DEALER and REQ have
+// it.
 func (s *Socket) Offer(ctx context.Context, m *Message) (*Link, error) {
 	for {
-		s.mu.Lock()
-		closed, hope, changed := s.closed, s.hopeful > 0, s.change()
-		s.mu.Unlock()
-		if closed {
-			return nil, ErrClosed
-		}
 		l, err := s.tryDeal(m)
-		if !errors.Is(err, ErrNoPeer) || !hope {
+		if !errors.Is(err, ErrNoPeer) {
 			return l, err
+		}
+		if err := s.Ready(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Ready waits until a peer is there, while a connection is about to come: one that was never tried, or one that ended
+// after a good while. ErrNoPeer says that there is none, nor will there be soon.
+func (s *Socket) Ready(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		closed, peers, hope, changed := s.closed, len(s.links), s.hopeful, s.change()
+		s.mu.Unlock()
+		switch {
+		case closed:
+			return ErrClosed
+		case peers > 0:
+			return nil
+		case hope == 0:
+			return ErrNoPeer
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", ErrNoPeer, ctx.Err())
+			return fmt.Errorf("%w: %w", ErrNoPeer, ctx.Err())
 		}
 	}
 }
@@ -129,6 +143,8 @@ func (s *Socket) tryDeal(m *Message) (*Link, error) {
 			return l, nil
 		case errors.Is(err, ErrFull):
 			result = err
+		default:
+			s.disregard(l) // its reader has not noticed yet
 		}
 	}
 }
@@ -144,8 +160,8 @@ func (s *Socket) next() (*Link, int) {
 	return s.links[s.turn], len(s.links)
 }
 
-// publish gives a copy to everyone who asked for it.
-func (s *Socket) publish(m *Message) {
+// publish gives a copy to everyone who asked for it. The error is that of one who did not get it.
+func (s *Socket) publish(m *Message) (missed error) {
 	s.mu.Lock()
 	links := s.links
 	s.mu.Unlock()
@@ -153,10 +169,14 @@ func (s *Socket) publish(m *Message) {
 		s.mu.Lock()
 		wanted := l.topics.match(m.Part(0))
 		s.mu.Unlock()
-		if wanted {
-			_ = s.counted(l.TrySend(m)) // whom it does not reach it does not reach
+		if !wanted {
+			continue
+		}
+		if err := s.counted(l.TrySend(m)); err != nil {
+			missed = err
 		}
 	}
+	return missed
 }
 
 // route finds the peer that the first part names, and what it is to get.

@@ -1,0 +1,247 @@
+package bridge
+
+import (
+	"context"
+	"sync"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"gateway/internal/zmtp"
+)
+
+// client is a ZeroMQ client whose messages become calls.
+type client struct {
+	inlet  *Inlet
+	socket *zmtp.Socket
+	visit  *visit
+
+	ctx    context.Context // of its calls: ends when it leaves or is cut, and carries the metadata
+	cancel context.CancelFunc
+	slots  chan struct{} // a token for each request in flight
+	asked  sync.WaitGroup
+
+	stopping  chan struct{} // closed when no more requests are taken
+	stopOnce  sync.Once
+	received  int64         // the reader's
+	stream    *clientStream // the client's stream, if it has one; the reader's
+	topicLock sync.Mutex
+	topics    map[string]context.CancelFunc // PUB: what it asked for
+}
+
+// Metadata that tells a service about the ZeroMQ client.
+const (
+	mdBlock    = "x-zmq-block"        // the zmq block
+	mdIdentity = "x-zmq-identity-bin" // the client's routing id, if it has one
+	mdUser     = "x-zmq-user"         // PLAIN: the user's name
+	mdKey      = "x-zmq-key"          // CURVE: the client's public key, as Z85
+	mdClient   = "x-forwarded-for"    // the client's address
+)
+
+// call serves a client until it leaves.
+func (i *Inlet) call(conn *zmtp.Conn, plan *Plan, v *visit) Outcome {
+	c := &client{inlet: i, visit: v, stopping: make(chan struct{}), topics: map[string]context.CancelFunc{}}
+	window := 1
+	o := zmtp.SocketOptions{
+		Options:          zmtp.Options{SocketType: i.options.Socket, MessageBytesMax: plan.MessageBytesMax},
+		QueueMessagesMax: plan.QueueMessagesMax,
+		QueueBytesMax:    max(queueBytesMin, 2*plan.MessageBytesMax),
+		TopicsMax:        topicsMax,
+	}
+	switch i.options.Socket {
+	case zmtp.REP:
+		o.Receive = c.request
+	case zmtp.ROUTER:
+		window = plan.QueueMessagesMax
+		o.Receive = c.routed
+	case zmtp.PULL:
+		o.Receive = c.pulled
+	case zmtp.PUB:
+		o.Subscribed = c.subscribed
+	}
+	c.slots = make(chan struct{}, window)
+	var err error
+	if c.socket, err = zmtp.NewSocket(o); err != nil {
+		_ = conn.Close() // it was never used
+		return Outcome{Result: "failed", Err: err}
+	}
+	c.ctx, c.cancel = context.WithCancel(metadata.NewOutgoingContext(i.lifetime, clientMetadata(i.options.Name, conn)))
+	defer c.cancel()
+	if !i.enter(c) {
+		_ = conn.Close() // it was never used
+		return Outcome{Result: "stopping", Err: errStopping}
+	}
+	err = c.socket.Attach(conn)
+	c.left()
+	i.leave(c)
+	_ = c.socket.Close(c.ctx) // its only connection is closed
+	return outcomeOf(c.received, err)
+}
+
+func clientMetadata(block string, conn *zmtp.Conn) metadata.MD {
+	md := metadata.Pairs(mdBlock, block, mdClient, hostOf(conn.RemoteAddr()))
+	peer := conn.Peer()
+	if id := peer.Identity(); len(id) > 0 {
+		md.Set(mdIdentity, string(id))
+	}
+	switch peer.Mechanism {
+	case zmtp.MechanismPlain:
+		md.Set(mdUser, peer.User)
+	case zmtp.MechanismCurve:
+		md.Set(mdKey, peer.Key.String())
+	}
+	return md
+}
+
+// enter reports false when the inlet is stopping.
+func (i *Inlet) enter(c *client) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !i.stopping {
+		i.clients[c] = struct{}{}
+	}
+	return !i.stopping
+}
+
+func (i *Inlet) leave(c *client) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.clients, c)
+}
+
+// left ends what the client left behind.
+func (c *client) left() {
+	if c.inlet.options.Socket == zmtp.PULL {
+		c.closeStream()
+	}
+	c.cancel()
+	c.asked.Wait()
+}
+
+// drain takes no more requests, waits for those in flight, and closes.
+func (c *client) drain(ctx context.Context) error {
+	c.stopOnce.Do(func() { close(c.stopping) })
+	err := c.awaitIdle(ctx)
+	if closed := c.socket.Close(ctx); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// awaitIdle waits until no request is in flight.
+func (c *client) awaitIdle(ctx context.Context) error {
+	if s := c.inlet.options.Socket; s != zmtp.REP && s != zmtp.ROUTER {
+		return nil
+	}
+	for range cap(c.slots) {
+		select {
+		case c.slots <- struct{}{}:
+		case <-c.ctx.Done():
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// heard counts a message.
+func (c *client) heard() {
+	c.received++
+	c.inlet.counts.in.Inc()
+	c.visit.spoke()
+}
+
+// request makes a call of a message. It waits only while too many are in flight.
+func (c *client) request(from *zmtp.Link, m *zmtp.Message) {
+	c.heard()
+	n := envelopeLen(m)
+	if n == 0 && c.inlet.options.Socket == zmtp.REP {
+		c.inlet.counts.drop("no envelope") // nobody could tell what the reply belongs to
+		return
+	}
+	reply := envelopeOf(m, n)
+	if !c.takeSlot() {
+		c.answerStatus(from, reply, status.New(codes.Unavailable, "the gateway is stopping; ask again"))
+		return
+	}
+	body := m.Clone()
+	c.asked.Add(1)
+	go func() {
+		defer c.asked.Done()
+		defer func() { <-c.slots }()
+		err := c.ask(&body, n, reply)
+		c.inlet.called(c.visit, err)
+		if err != nil {
+			c.answerStatus(from, reply, status.Convert(err))
+			return
+		}
+		c.answer(from, reply)
+	}()
+}
+
+// takeSlot waits for a request's place, and reports false when there will be none.
+func (c *client) takeSlot() bool {
+	select {
+	case c.slots <- struct{}{}:
+	case <-c.stopping:
+		return false
+	case <-c.ctx.Done():
+		return false
+	}
+	select {
+	case <-c.stopping: // both were possible
+		<-c.slots
+		return false
+	default:
+		return true
+	}
+}
+
+// ask calls with the frames of m from the one at on, and appends those of the reply to reply.
+func (c *client) ask(m *zmtp.Message, at int, reply *zmtp.Message) error {
+	plan := c.inlet.plan.Load()
+	ctx, cancel := context.WithTimeout(c.ctx, plan.Timeout)
+	defer cancel()
+	pair, err := plan.codecs.get(ctx)
+	if err != nil {
+		return status.Error(codes.Internal, err.Error())
+	}
+	data, err := pair.request.toCall(m, at)
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	var answer payloadBytes
+	if err := plan.Calls.Invoke(ctx, plan.Method, data, &answer); err != nil {
+		return err
+	}
+	defer answer.free()
+	if err := pair.reply.toFrames(reply, answer.bytes()); err != nil {
+		return status.Errorf(codes.Internal, "the reply: %v", err)
+	}
+	return nil
+}
+
+// answer sends a reply. It waits while the client reads nothing, which holds up this client's requests alone.
+func (c *client) answer(to *zmtp.Link, reply *zmtp.Message) {
+	if err := to.Send(c.ctx, reply); err != nil {
+		c.inlet.counts.drop("client gone")
+		return
+	}
+	c.inlet.counts.out.Inc()
+}
+
+func (c *client) answerStatus(to *zmtp.Link, reply *zmtp.Message, s *status.Status) {
+	appendStatus(reply, s)
+	c.answer(to, reply)
+}
+
+// envelopeOf is a message with copies of the first n parts of m.
+func envelopeOf(m *zmtp.Message, n int) *zmtp.Message {
+	e := &zmtp.Message{}
+	for i := range n {
+		e.Append(m.Part(i))
+	}
+	return e
+}

@@ -1,0 +1,300 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"gateway/internal/zmtp"
+)
+
+var (
+	bidiStream   = &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
+	serverStream = &grpc.StreamDesc{ServerStreams: true}
+)
+
+// Pauses before a SUB client's stream is asked for again, after UNAVAILABLE.
+const (
+	resubscribeMin = 100 * time.Millisecond
+	resubscribeMax = 5 * time.Second
+)
+
+// clientStream is the call that a client's messages go to. The client's reader sends; a goroutine of its own receives.
+type clientStream struct {
+	grpc.ClientStream
+	pair     *codecPair
+	cancel   context.CancelCauseFunc
+	envelope *zmtp.Message // of the first message: it goes before all that the client gets
+	ended    chan struct{} // closed when the call has its status
+}
+
+// open begins a stream.
+func (c *client) open(plan *Plan, desc *grpc.StreamDesc) (*clientStream, error) {
+	pair, err := plan.codecs.get(c.ctx)
+	if err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
+	ctx, cancel := context.WithCancelCause(c.ctx)
+	stream, err := plan.Calls.NewStream(ctx, desc, plan.Method)
+	if err != nil {
+		cancel(err)
+		return nil, err
+	}
+	return &clientStream{ClientStream: stream, pair: pair, cancel: cancel, ended: make(chan struct{})}, nil
+}
+
+// over says whether the stream takes no more messages.
+func (s *clientStream) over() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// routed takes a message to a ROUTER.
+func (c *client) routed(from *zmtp.Link, m *zmtp.Message) {
+	plan := c.inlet.plan.Load()
+	if !plan.Stream {
+		c.request(from, m)
+		return
+	}
+	c.heard()
+	if c.stream == nil || c.stream.over() {
+		envelope := envelopeOf(m, envelopeLen(m))
+		stream, err := c.open(plan, bidiStream)
+		if err != nil {
+			c.inlet.called(c.visit, err)
+			c.answerStatus(from, envelope, status.Convert(err))
+			return
+		}
+		stream.envelope = envelope
+		c.stream = stream
+		c.asked.Add(1)
+		go c.receive(from, stream)
+	}
+	c.pass(m)
+}
+
+// pass sends a message of a bidirectional stream. It waits for gRPC's flow control.
+func (c *client) pass(m *zmtp.Message) {
+	s := c.stream
+	at := 0
+	if s.envelope.Len() > 0 {
+		at = envelopeLen(m)
+	}
+	if st, is := statusOf(m, at); is {
+		if st.Code() == codes.OK {
+			_ = s.CloseSend() // the receiver learns of what is wrong
+		} else {
+			s.cancel(status.Error(codes.Canceled, "the client has cancelled the stream"))
+		}
+		return
+	}
+	body := m.Clone()
+	data, err := s.pair.request.toCall(&body, at)
+	if err != nil {
+		s.cancel(status.Error(codes.InvalidArgument, err.Error()))
+		return
+	}
+	_ = s.SendMsg(data) // the receiver learns of what is wrong
+}
+
+// receive brings what a bidirectional stream answers, and its end.
+func (c *client) receive(to *zmtp.Link, s *clientStream) {
+	defer c.asked.Done()
+	defer close(s.ended)
+	defer s.cancel(nil)
+	for {
+		var answer payloadBytes
+		err := s.RecvMsg(&answer)
+		if err == nil {
+			reply := cloneOf(s.envelope)
+			err = s.pair.reply.toFrames(reply, answer.bytes())
+			answer.free()
+			if err == nil {
+				c.answer(to, reply)
+				continue
+			}
+			err = status.Errorf(codes.Internal, "the reply: %v", err)
+		}
+		if errors.Is(err, io.EOF) {
+			err = nil
+		} else if cause := context.Cause(s.Context()); status.Code(err) == codes.Canceled && cause != nil {
+			err = cause
+		}
+		c.inlet.called(c.visit, err)
+		c.answerStatus(to, cloneOf(s.envelope), status.Convert(err))
+		return
+	}
+}
+
+func cloneOf(m *zmtp.Message) *zmtp.Message {
+	c := m.Clone()
+	return &c
+}
+
+// pulled takes a message that nobody waits for a reply to. Waiting here is how the client learns to wait.
+func (c *client) pulled(_ *zmtp.Link, m *zmtp.Message) {
+	c.heard()
+	plan := c.inlet.plan.Load()
+	if plan.Stream {
+		c.pour(plan, m)
+		return
+	}
+	body := m.Clone()
+	err := c.ask(&body, 0, &zmtp.Message{})
+	c.inlet.called(c.visit, err)
+	if err != nil {
+		c.inlet.counts.drop(status.Code(err).String())
+	}
+}
+
+// pour sends a message of a client stream. One that a stream did not take, as it had ended, begins the next.
+func (c *client) pour(plan *Plan, m *zmtp.Message) {
+	body := m.Clone()
+	for fresh := false; !fresh; {
+		if c.stream == nil {
+			stream, err := c.open(plan, bidiStream)
+			if err != nil {
+				c.inlet.called(c.visit, err)
+				c.inlet.counts.drop(status.Code(err).String())
+				return
+			}
+			c.stream, fresh = stream, true
+		}
+		data, err := c.stream.pair.request.toCall(&body, 0)
+		if err != nil {
+			c.inlet.counts.drop(codes.InvalidArgument.String())
+			return
+		}
+		if c.stream.SendMsg(data) == nil {
+			return
+		}
+		c.closeStream()
+	}
+	c.inlet.counts.drop(codes.Unavailable.String())
+}
+
+// closeStream ends a client stream, and waits for its reply.
+func (c *client) closeStream() {
+	s := c.stream
+	if s == nil {
+		return
+	}
+	c.stream = nil
+	defer s.cancel(nil)
+	defer time.AfterFunc(c.inlet.plan.Load().Timeout, func() { s.cancel(context.DeadlineExceeded) }).Stop()
+	_ = s.CloseSend() // receiving tells what is wrong
+	var answer payloadBytes
+	err := s.RecvMsg(&answer)
+	if err == nil {
+		answer.free()
+		if err = s.RecvMsg(&answer); errors.Is(err, io.EOF) {
+			err = nil
+		}
+	}
+	c.inlet.called(c.visit, err)
+}
+
+// subscribed begins the stream of a topic, or ends it. It is called with the socket's lock held.
+func (c *client) subscribed(topic []byte, wanted bool) {
+	c.topicLock.Lock()
+	defer c.topicLock.Unlock()
+	if !wanted {
+		if cancel := c.topics[string(topic)]; cancel != nil {
+			cancel()
+			delete(c.topics, string(topic))
+		}
+		return
+	}
+	ctx, cancel := context.WithCancel(c.ctx)
+	c.topics[string(topic)] = cancel
+	c.inlet.counts.in.Inc()
+	c.visit.spoke()
+	c.asked.Add(1)
+	go func() {
+		defer c.asked.Done()
+		defer cancel()
+		c.feed(ctx, topic)
+	}()
+}
+
+// feed publishes what the stream of a topic brings. A stream that ended well stays ended, as a PUB's does: to begin it
+// again would repeat it. One that could not be reached is asked for again.
+func (c *client) feed(ctx context.Context, topic []byte) {
+	for wait := resubscribeMin; ; wait = min(2*wait, resubscribeMax) {
+		err := c.feedOnce(ctx, topic)
+		if ctx.Err() != nil {
+			return
+		}
+		c.inlet.called(c.visit, err)
+		if status.Code(err) != codes.Unavailable || !pause(ctx, wait) {
+			return
+		}
+	}
+}
+
+func (c *client) feedOnce(ctx context.Context, topic []byte) error {
+	plan := c.inlet.plan.Load()
+	pair, err := plan.codecs.get(ctx)
+	if err != nil {
+		return status.Error(codes.Internal, err.Error())
+	}
+	request := topicRequest(plan.TopicField, topic)
+	if plan.Payload == Envelope {
+		request = topicRequest(framesField, topic)
+	}
+	stream, err := plan.Calls.NewStream(ctx, serverStream, plan.Method)
+	if err != nil {
+		return err
+	}
+	_ = stream.SendMsg(request) // receiving tells what is wrong
+	_ = stream.CloseSend()
+	for {
+		var answer payloadBytes
+		if err := stream.RecvMsg(&answer); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return err
+		}
+		m := &zmtp.Message{}
+		if plan.Payload != Envelope {
+			m.Append(topic)
+		}
+		err := pair.reply.toFrames(m, answer.bytes())
+		answer.free()
+		if err != nil {
+			return status.Errorf(codes.Internal, "a message of the stream: %v", err)
+		}
+		c.publish(m)
+	}
+}
+
+// publish gives the client a message, or drops it when the client is too slow.
+func (c *client) publish(m *zmtp.Message) {
+	if err := c.socket.TrySend(m); err != nil {
+		c.inlet.counts.drop("slow subscriber")
+		return
+	}
+	c.inlet.counts.out.Inc()
+}
+
+// pause waits, and says whether ctx is still alive.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
