@@ -20,31 +20,35 @@ const (
 	refusingShare  = 4           // one part in so many of SniffingMax is the most that refused ones may take
 )
 
-// arrival is an accepted connection and its slot. It stays reachable until release; Conn lives inside, so that a
-// connection costs one allocation.
+// arrival is an accepted connection on its way to its owner, who may let go of it: what stays until release is the slot.
 type arrival struct {
 	Conn
+	*slot
 	raw      net.Conn // as it was accepted; closing it ends all
-	server   *Server
 	accepted time.Time
 	asked    bool   // Admit was
-	leave    func() // of Admit; nil: it admitted nobody
 	reason   string // of Admit: why not
+}
+
+// slot is what a connection takes up until it is released.
+type slot struct {
+	server   *Server
+	leave    func() // of Admit; nil: it admitted nobody
 	released atomic.Bool
 }
 
-func (a *arrival) release() {
-	if a.released.CompareAndSwap(false, true) {
-		if a.leave != nil {
-			a.leave()
+func (s *slot) release() {
+	if s.released.CompareAndSwap(false, true) {
+		if s.leave != nil {
+			s.leave()
 		}
-		a.server.connections.Release(1)
+		s.server.connections.Release(1)
 	}
 }
 
 // admit takes over raw with the two slots, and starts to sniff it.
 func (s *Server) admit(raw net.Conn) {
-	a := &arrival{Conn: Conn{Conn: raw}, raw: raw, server: s, accepted: time.Now()}
+	a := &arrival{Conn: Conn{Conn: raw}, slot: &slot{server: s}, raw: raw, accepted: time.Now()}
 	s.meters.accepted.Inc()
 	if s.quick(a) {
 		return

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -18,6 +19,10 @@ import (
 
 // cutGrace is how long what drain_timeout cut may take to end, at most.
 const cutGrace = 5 * time.Second
+
+// heapGrowthPercent is GOGC unless the environment has one: what idle connections hold is small and stays, so that a tighter heap
+// saves memory and costs next to nothing.
+const heapGrowthPercent = 50
 
 // serve runs the gateway until TERM or INT. The first one drains, the second ends at once. HUP loads the configuration again.
 func serve(args []string, _, stderr io.Writer) int {
@@ -36,6 +41,9 @@ func serve(args []string, _, stderr io.Writer) int {
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(heapGrowthPercent)
+	}
 	level := &slog.LevelVar{}
 	level.Set(cfg.Log.Level)
 	log := newLog(stderr, cfg.Log.Format, level)

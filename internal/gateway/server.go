@@ -144,7 +144,7 @@ func (s *Server) Quick(listener string, c *sniff.Conn, release func()) bool {
 		return false
 	}
 	v := s.enter(table, c, release)
-	v.block = choice.Block
+	v.block, v.conn = choice.Block, nil // a quick handler closes the connection itself; it need not be kept for that
 	if !handler.TryServeConn(c, v.done) {
 		v.leave()
 		return false
@@ -185,14 +185,16 @@ type visit struct {
 	started  time.Time
 	protocol string
 	client   net.Addr
-	conn     net.Conn
+	conn     net.Conn // nil: its handler closes it
 	release  func()
 	block    *Block
 }
 
 // done ends the visit. Whoever holds the connection calls it, once.
 func (v *visit) done(o Outcome) {
-	v.conn.Close()
+	if v.conn != nil {
+		v.conn.Close()
+	}
 	v.release()
 	v.leave()
 	if v.block != nil {

@@ -21,7 +21,7 @@ type Handler interface {
 type QuickHandler interface {
 	Handler
 	// TryServeConn does what ServeConn does if nothing has to be waited for. Otherwise it returns false, has done nothing
-	// to c, and does not call done.
+	// to c, and does not call done. If it returns true it closes c itself.
 	TryServeConn(c net.Conn, done func(Outcome)) bool
 }
 
