@@ -27,7 +27,9 @@ func (s *Server) collect(w http.ResponseWriter, r *http.Request, e endpoint, nam
 	if e == jsonpSendPath {
 		payload = formPayload(r, payload)
 	}
-	if err := c.collectPayload(r.Context(), payload); err != nil {
+	err = c.collectPayload(r.Context(), payload)
+	s.answerSoon(w) // programs may have let it wait
+	if err != nil {
 		refuseCollecting(w, r, err)
 		return
 	}

@@ -23,6 +23,9 @@
 // ways. Several programs that pull share the messages in turn, as PUSH does, so that one session's go to all of them: let
 // one of them pull, or keep no state in them.
 //
+// Programs may come and go. What a program had been given when it died is lost with it, as everywhere with PUSH; what it
+// had not been given goes to the next one.
+//
 // What is not of this form (other than three parts, unknown type, unknown session, for SockJS also data that is not UTF-8)
 // is counted, logged at most once a second for each reason, and dropped.
 //
@@ -32,8 +35,8 @@
 // browsers that have something to say: WebSockets fill up, requests stay unanswered. Nothing is lost. Where there is no
 // program at all, this is so from the first message on; Options.RefuseWithoutPeer answers new sessions with 503 instead.
 //
-// What waits for a browser that does not keep up is bounded by SendBufferBytesMax. One byte more ends its session, and the
-// program gets its disconnect; others notice nothing.
+// What waits for a browser that does not keep up is bounded by SendBufferBytesMax. One byte more ends its session: what
+// waited is dropped and counted, and the program gets its disconnect. Others notice nothing.
 //
 // # Pages of other origins
 //

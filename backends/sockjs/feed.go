@@ -141,19 +141,23 @@ func (c *session) feed(ctx context.Context, out *response) {
 		_ = out.frame(c.goodbye)
 		return
 	}
-	defer c.detach()
 	heartbeat := time.NewTimer(c.server.options.Heartbeat)
 	defer heartbeat.Stop()
-	for {
+	for full := false; !full; {
 		f, err := c.next(ctx, heartbeat)
 		if err == nil {
-			err = out.frame(f.text)
+			out.wrap(f.text)
+			full = f.kind == frameLast || !out.feeding.streaming || out.written >= c.server.options.ResponseBytesMax
+			if full {
+				c.detach() // before the write: once the browser has it, the next request may come
+			}
+			err = out.write(out.buffer)
 		}
 		if err != nil {
 			c.finish(endInterrupted) // what the browser got is unknown: it must not go on as if nothing was
-			return
-		}
-		if f.kind == frameLast || !out.feeding.streaming || out.written >= c.server.options.ResponseBytesMax {
+			if !full {
+				c.detach()
+			}
 			return
 		}
 	}
@@ -170,14 +174,19 @@ type response struct {
 	buffer   []byte
 }
 
-// frame writes a frame in the transport's way.
+// frame writes a frame.
 func (o *response) frame(frame []byte) error {
+	o.wrap(frame)
+	return o.write(o.buffer)
+}
+
+// wrap puts a frame into buffer, in the transport's way.
+func (o *response) wrap(frame []byte) {
 	o.buffer = o.feeding.wrap(o.buffer[:0], frame, o.callback)
 	o.written += len(o.buffer)
 	if !o.feeding.streaming {
 		o.w.Header().Set("Content-Length", strconv.Itoa(len(o.buffer)))
 	}
-	return o.write(o.buffer)
 }
 
 // write sends at once; a browser that takes nothing fails it in time.

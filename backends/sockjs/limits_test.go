@@ -130,6 +130,24 @@ func TestMessageThatIsTooBigEndsItsSession(t *testing.T) {
 	post(t, url+"/xhr_send", strings.Repeat(" ", payloadBytesMin+1)).status(413)
 }
 
+func TestWhatABrowserDoesNotGetIsCounted(t *testing.T) {
+	g := start(t, Options{Block: "chat", DisconnectDelay: 500 * time.Millisecond})
+	p := g.run(nil)
+	for _, end := range []string{typeDisconnect, ""} { // by the program, by the browser
+		post(t, g.session()+"/xhr", "").is(200, "o\n")
+		id := p.expect(typeConnect, "")
+		p.say(typeMessage, id, "one")
+		p.say(typeMessage, id, "two")
+		if end != "" {
+			p.say(end, id, "")
+		}
+		p.expect(typeDisconnect, "")
+	}
+	eventually(t, "all four are counted", func() bool {
+		return value(t, g.metrics.Dropped.WithLabelValues("chat", "undelivered")) == 4
+	})
+}
+
 func TestMessageThatFitsNoBufferIsDroppedAlone(t *testing.T) {
 	g := start(t, Options{Block: "chat", SendBufferBytesMax: 100})
 	p := g.run(nil)
@@ -182,7 +200,8 @@ func TestBrokenWebSocketHandshakeIsNoSession(t *testing.T) {
 }
 
 func TestBrowsersWaitForTheFirstProgram(t *testing.T) {
-	g := start(t, Options{})
+	const longer = 100 * time.Millisecond // than an answer may take to be written
+	g := start(t, Options{WriteTimeout: longer / 2})
 	url := g.session()
 	post(t, url+"/xhr", "").is(200, "o\n")
 	sent := make(chan struct{})
@@ -193,6 +212,11 @@ func TestBrowsersWaitForTheFirstProgram(t *testing.T) {
 	ws := dial(t, g.session()+"/websocket")
 	ws.hear("o")
 	ws.say(`["bird"]`)
+	select {
+	case <-sent:
+		t.Error("a message was taken, and there is nobody to take it")
+	case <-time.After(longer):
+	}
 	g.run(echo)
 	ws.hear(`a["bird"]`)
 	<-sent

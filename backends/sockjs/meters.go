@@ -18,15 +18,15 @@ const (
 	dropNotThreeParts dropReason = "not_three_parts"
 	dropUnknownType   dropReason = "unknown_type"
 	dropNoSession     dropReason = "no_session"
-	dropNotUTF8       dropReason = "not_utf8" // SockJS carries text
-	dropSlow          dropReason = "slow"     // did not fit into the send buffer
+	dropNotUTF8       dropReason = "not_utf8"    // SockJS carries text
+	dropUndelivered   dropReason = "undelivered" // its browser had gone, or was too slow
 	dropBrokenJSON    dropReason = "broken_json"
 	dropTooBig        dropReason = "too_big"
 	dropStopping      dropReason = "stopping" // no program took it until the end
 )
 
 var dropReasons = []dropReason{
-	dropNotThreeParts, dropUnknownType, dropNoSession, dropNotUTF8, dropSlow, dropBrokenJSON, dropTooBig, dropStopping,
+	dropNotThreeParts, dropUnknownType, dropNoSession, dropNotUTF8, dropUndelivered, dropBrokenJSON, dropTooBig, dropStopping,
 }
 
 // logEvery bounds how often dropped messages of one reason are logged; all are counted.

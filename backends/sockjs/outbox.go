@@ -3,11 +3,12 @@ package sockjs
 // outbox holds what waits for one browser: the text of the next array frame or, raw, the messages as they are. Its memory
 // is used again. What take returned is valid until the next take.
 type outbox struct {
-	raw   bool
-	slab  []byte
-	spare []byte // the slab before, which the receiver may still be writing
-	ends  []int  // raw: where in the slab each message ends
-	next  int    // raw: the message to take next
+	raw     bool
+	waiting int // messages
+	slab    []byte
+	spare   []byte // the slab before, which the receiver may still be writing
+	ends    []int  // raw: where in the slab each message ends
+	next    int    // raw: the message to take next
 }
 
 // slabKeepBytesMax is how much memory an outbox keeps for what may come.
@@ -25,6 +26,7 @@ func (o *outbox) taken() int {
 }
 
 func (o *outbox) add(data []byte) {
+	o.waiting++
 	if o.raw {
 		o.slab = append(o.slab, data...)
 		o.ends = append(o.ends, len(o.slab))
@@ -46,6 +48,7 @@ func (o *outbox) take() []byte {
 	if len(o.slab) == 0 {
 		return nil
 	}
+	o.waiting = 0
 	frame := append(o.slab, arrayClose...)
 	o.slab, o.spare = o.spare[:0], frame
 	if cap(frame) > slabKeepBytesMax {
@@ -62,13 +65,14 @@ func (o *outbox) takeMessage() []byte {
 	start := o.taken()
 	end := o.ends[o.next]
 	o.next++
+	o.waiting--
 	return o.slab[start:end:end]
 }
 
 // clear drops what waits. What was taken stays valid: memory is used again by the next add at the earliest, and then the
 // receiver has come back for more.
 func (o *outbox) clear() {
-	o.slab, o.ends, o.next = o.slab[:0], o.ends[:0], 0
+	o.waiting, o.slab, o.ends, o.next = 0, o.slab[:0], o.ends[:0], 0
 	if cap(o.slab) > slabKeepBytesMax {
 		o.slab = nil
 	}

@@ -66,7 +66,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		notFound(w, r)
 		return
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.options.WriteTimeout)) // streams put it off
+	s.answerSoon(w)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	e, name, found := locate(below)
 	if !found {
@@ -83,6 +83,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.serve(w, r, e, name, below)
+}
+
+// answerSoon gives the browser WriteTimeout, from now on, to take what is written. What has waited calls it again.
+func (s *Server) answerSoon(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.options.WriteTimeout)) // a server of a test may have none
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, e endpoint, name, below string) {
@@ -191,11 +196,14 @@ func (s *Server) unreachable(c *session) {
 // forget takes a session from the browsers, and its place back.
 func (s *Server) forget(c *session) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	delete(s.live, c)
 	if s.byName[c.name] == c {
 		delete(s.byName, c.name)
 	}
+	s.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loseWaiting()
 }
 
 // Status is what a server does now.

@@ -15,7 +15,7 @@ import (
 // Rules. Towards the programs: whoever holds the turn may send; welcome holds it first and says connect, farewell takes
 // it last and says disconnect, what was read from the browser goes out in between. Only a program that takes nothing makes
 // them wait; waiting ends with the server's lifetime. Towards the browser: post never waits; one receiver at a time
-// attaches, takes frames and detaches. What take returned is the receiver's until it takes again.
+// attaches, takes frames and detaches. What take returned is the receiver's until it takes again or detaches.
 // finish ends the session once, from anywhere; what was posted before is still delivered, unless the browser is too slow.
 // A session holds its place until its disconnect was taken (told) and its browser cannot come back (linger is over).
 // Locks: the server's before the session's.
@@ -101,7 +101,7 @@ func (c *session) finish(why ending) {
 	c.ended, c.why, c.goodbye = true, why, closeFrame(why.code, why.reason)
 	c.opened = c.opened || why.hurry
 	if why.hurry {
-		c.outbox.clear()
+		c.loseWaiting()
 	}
 	c.mu.Unlock()
 	c.notify()
@@ -110,6 +110,14 @@ func (c *session) finish(why ending) {
 	if c.name != "" { // browsers may ask again, and get the goodbye
 		time.AfterFunc(c.server.options.DisconnectDelay, c.release)
 	}
+}
+
+// loseWaiting drops and counts what the browser will not get any more. c.mu is held.
+func (c *session) loseWaiting() {
+	for range c.outbox.waiting {
+		c.server.meters.drop(dropUndelivered)
+	}
+	c.outbox.clear()
 }
 
 // abandon takes a session back of which no program has heard. It reports false when others have ended it already.
@@ -155,7 +163,6 @@ func (c *session) post(data []byte) bool {
 	full := c.outbox.bytes() > c.server.options.SendBufferBytesMax
 	c.mu.Unlock()
 	if full {
-		c.server.meters.drop(dropSlow)
 		c.finish(endSlow)
 		return true
 	}

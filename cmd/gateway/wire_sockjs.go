@@ -30,6 +30,7 @@ type programs struct {
 	push, pull *zmtp.Socket
 	server     atomic.Pointer[sockjs.Server] // gets what programs say
 	users      sync.WaitGroup                // servers that may still send
+	lost       atomic.Int64                  // messages that left with a program, as far as they are counted
 }
 
 // programSettings are what makes programs other ones.
@@ -134,7 +135,7 @@ func (i *instance) newPrograms(s config.SockJS, security zmtp.Security) (*progra
 	o := zmtp.SocketOptions{
 		Options:          zmtp.Options{SocketType: zmtp.PUSH, Security: security},
 		QueueMessagesMax: s.HWM,
-		Changed:          func(l *zmtp.Link, up bool, err error) { logProgram(i.log, s.Prefix, l, up, err) },
+		Changed:          func(l *zmtp.Link, up bool, err error) { i.programChanged(p, s.Prefix, l, up, err) },
 		ConnectFailed: func(endpoint string, err error) {
 			i.log.Debug("a program cannot be reached", "block", s.Prefix, "endpoint", endpoint, "error", err)
 		},
@@ -201,12 +202,17 @@ func (i *instance) boundSocket(change *resource.Change, t config.Target, owner s
 	})
 }
 
-func logProgram(log *slog.Logger, block string, l *zmtp.Link, up bool, err error) {
+// programChanged tells of a program that came or left, and counts what was in its queue.
+func (i *instance) programChanged(p *programs, block string, l *zmtp.Link, up bool, err error) {
+	log := i.log.With("block", block, "program", l.RemoteAddr().String(), "socket", string(l.Peer().SocketType()))
 	if up {
-		log.Info("a program came", "block", block, "program", l.RemoteAddr().String(), "socket", string(l.Peer().SocketType()))
+		log.Info("a program came")
 		return
 	}
-	log.Info("a program left", "block", block, "program", l.RemoteAddr().String(), "error", err)
+	dropped := p.push.Status().Dropped
+	lost := dropped - p.lost.Swap(dropped)
+	i.metrics.SockJS.Dropped.WithLabelValues(block, "program_lost").Add(float64(max(lost, 0)))
+	log.Info("a program left", "error", err, "lost", lost)
 }
 
 // programSecurity is how programs must come, or how the gateway comes to them.

@@ -51,7 +51,8 @@ const (
 const (
 	sessionsMax       = 1_000_000
 	hwmMax            = 1_000_000
-	browserBytesMax   = 64 << 20
+	browserBytesMax   = 8 << 20  // of a message
+	sendBufferMax     = 64 << 20 // bytes
 	httpPrefixExample = "\"/chat\""
 )
 
@@ -92,7 +93,7 @@ func (r *reader) sockJS(b sockJSSchema) SockJS {
 	r.sockJSKeys(b, &s)
 	s.MaxMessage = r.size(b.MaxMessage, browserBytesMax)
 	s.MaxSessions, _ = r.count(b.MaxSessions, 1, sessionsMax)
-	s.SendBuffer = r.size(b.SendBuffer, browserBytesMax)
+	s.SendBuffer = r.size(b.SendBuffer, sendBufferMax)
 	s.Heartbeat = r.duration(b.Heartbeat, 0)
 	s.DisconnectDelay = r.duration(b.DisconnectDelay, 0)
 	s.NoPeer = oneOf(r, b.NoPeer, NoPeerWait, NoPeerWait, NoPeerRefuse)

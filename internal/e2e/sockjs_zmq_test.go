@@ -48,7 +48,13 @@ func init() {
 // startEcho runs an echo program in a process of its own.
 func (g *gatewayProcess) startEcho(t *testing.T) (kill func()) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	_, kill = g.startEchoProcess(t)
+	return kill
+}
+
+func (g *gatewayProcess) startEchoProcess(t *testing.T) (cmd *exec.Cmd, kill func()) {
+	t.Helper()
+	cmd = exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), answerRole+"="+g.programEnd("PUSH")+","+g.programEnd("PULL"))
 	cmd.Stderr = os.Stderr
 	must(t, cmd.Start())
@@ -57,7 +63,7 @@ func (g *gatewayProcess) startEcho(t *testing.T) (kill func()) {
 		cmd.Wait()
 	})
 	t.Cleanup(kill)
-	return kill
+	return cmd, kill
 }
 
 func TestBrowsersOutliveTheirProgram(t *testing.T) {
@@ -73,6 +79,33 @@ func TestBrowsersOutliveTheirProgram(t *testing.T) {
 		kill = g.startEcho(t)
 		must(t, b.hear(text), b.ask("after", "after"))
 	}
+}
+
+func TestWhatDiesWithItsProgramIsCounted(t *testing.T) {
+	g := startGateway(t, chatConfig("hwm = 10"))
+	stopped, kill := g.startEchoProcess(t)
+	b := visit(t, g.chat())
+	must(t, b.ask("before", "before"), stopped.Process.Signal(syscall.SIGSTOP))
+	var written atomic.Int64
+	go func() {
+		filler := []byte(strings.Repeat("x", 60<<10))
+		for b.WriteMessage(websocket.TextMessage, filler) == nil {
+			written.Add(1)
+		}
+	}()
+	last, since := int64(-1), time.Now()
+	eventually(t, browserWait, "the browser has to wait", func() bool {
+		if n := written.Load(); n != last {
+			last, since = n, time.Now()
+		}
+		return time.Since(since) > 500*time.Millisecond
+	})
+	kill()
+	eventually(t, browserWait, "what was queued is counted", func() bool {
+		return g.metric(`gateway_sockjs_dropped_total{block="/chat",reason="program_lost"}`) > 0
+	})
+	g.startEcho(t)
+	must(t, b.hear(strings.Repeat("x", 60<<10)))
 }
 
 func TestSeveralProgramsShareTheBrowsers(t *testing.T) {
@@ -170,6 +203,39 @@ func TestProgramsComeByCurveAlone(t *testing.T) {
 	if right.count("connect") != 1 || open.count("connect")+wrong.count("connect") != 0 {
 		t.Errorf("connects: %d with the right key, %d with another, %d without", right.count("connect"), wrong.count("connect"), open.count("connect"))
 	}
+}
+
+func TestUserOfSockJSProxyChangesOnlyTheProgramsName(t *testing.T) {
+	in, out, web := freeAddr(t), freeAddr(t), freeAddr(t)
+	port := func(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
+	log := &logBuffer{}
+	cmd := exec.Command(binary, "sockjs", "--address", "127.0.0.1", "--in-port", port(in), "--out-port", port(out),
+		"--http-port", port(web), "--samples", "samples", "--verbose")
+	cmd.Stdout, cmd.Stderr = log, log
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil || strings.Contains(log.String(), "DATA RACE") {
+			t.Errorf("it ended with %v:\n%s", err, log)
+		}
+	})
+	eventually(t, startWait, "it prints where the sample is", func() bool {
+		return strings.HasSuffix(log.String(), "http://localhost:"+port(web)+"/samples/\n")
+	})
+	pull, push := zmqSocket(t, zmq.PULL), zmqSocket(t, zmq.PUSH)
+	must(t, pull.Connect("tcp://"+in), push.Connect("tcp://"+out))
+	b := visit(t, "http://"+web)
+	connect := recv(t, pull)
+	want(t, connect, "connect", connect[1], "")
+	must(t, b.WriteMessage(websocket.TextMessage, []byte("what time is it?")))
+	want(t, recv(t, pull), "message", connect[1], "what time is it?")
+	send(t, push, "message", connect[1], "late")
+	send(t, push, "disconnect", connect[1], "")
+	must(t, b.hear("late"))
+	if _, _, err := b.ReadMessage(); !websocket.IsCloseError(err, 3000) {
+		t.Errorf("the browser was told: %v", err)
+	}
+	want(t, recv(t, pull), "disconnect", connect[1], "")
 }
 
 func TestGatewayConnectsToProgramsThatBind(t *testing.T) {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -39,7 +40,7 @@ func (t *Table) HandlerOf(path string) http.Handler {
 type httpServer struct{ http.Server }
 
 // newHTTPServer makes a server that answers each request by the table that is current when it comes.
-func newHTTPServer(current func() *Table) *httpServer {
+func newHTTPServer(current func() *Table, log *slog.Logger) *httpServer {
 	return &httpServer{http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if h := current().HandlerOf(r.URL.Path); h != nil {
@@ -52,6 +53,7 @@ func newHTTPServer(current func() *Table) *httpServer {
 		WriteTimeout:      httpWriteTimeout,
 		IdleTimeout:       httpIdleTimeout,
 		MaxHeaderBytes:    httpHeaderBytesMax,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what strangers can cause
 	}}
 }
 

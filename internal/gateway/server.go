@@ -77,7 +77,7 @@ func New(o Options) *Server {
 	if o.GRPC != nil {
 		s.serve(o.GRPC, s.mux.Match(sniff.HTTP2))
 	}
-	s.serve(newHTTPServer(s.table.Load), s.mux.Match(sniff.HTTP1))
+	s.serve(newHTTPServer(s.table.Load, s.log), s.mux.Match(sniff.HTTP1))
 	s.serving.Go(s.mux.Serve)
 	return s
 }
