@@ -18,7 +18,7 @@ func TestCurveAndGRPCAreUnharmedByBrowsers(t *testing.T) {
 	const rounds = 10
 	keys := newCurveKeys(t)
 	worker, workerEnd := bound(t, zmq.REP, func(s *zmq.Socket) { keys.worker(t, s) })
-	g := startGateway(t, chatConfig(`send_buffer = "256KiB"`)+fmt.Sprintf(`
+	g := startGateway(t, chatConfig("send_buffer = \"256KiB\"\n  hwm = 50")+fmt.Sprintf(`
 relay "vault" {
   dial = [%q]
 }
@@ -43,7 +43,7 @@ grpc "*" {
 			return all
 		}
 		return echoOrBye(m)
-	})
+	}, func(s *zmq.Socket) { must(t, s.SetRcvhwm(10), s.SetSndhwm(0)) })
 	talker, lazy, flooder := visit(t, g.chat()), visit(t, g.chat()), visit(t, g.chat())
 	must(t, lazy.WriteMessage(websocket.TextMessage, []byte("feed me"))) // and reads nothing of it
 	var flooded atomic.Int64
