@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -24,13 +25,20 @@ import (
 // demoDrain is how long the demo's gateway may take to end: its clients have left by then.
 const demoDrain = 5 * time.Second
 
+// demoKill is when a worker is killed in a demo that runs until Ctrl-C.
+const demoKill = 5 * time.Second
+
 // demoAnyPort is where the demo's servers listen: nobody has to keep a port free for them.
 const demoAnyPort = "127.0.0.1:0"
 
-// demoConfig is the gateway.hcl of the demo: the exposed port, the PULL server, the gRPC server, and where the program is
-// that answers browsers.
+// demoConfig is the gateway.hcl of the demo: the exposed port, the door of the vault's workers, the PULL server, the gRPC
+// server, and where the program is that answers browsers.
 const demoConfig = `
-listen %q {}
+listen %q { name = "public" }
+relay "vault" {
+  match { mechanism = ["CURVE"] }
+  workers { listen = "127.0.0.1:0" }
+}
 relay "messages" {
   dial = ["tcp://%s"]
 }
@@ -77,7 +85,7 @@ func demo(args []string, stdout, stderr io.Writer) int {
 // demoClient is one embedded client and how it sends.
 type demoClient struct {
 	name, is string
-	send     func(context.Context, peers.Client, peers.Report) error
+	send     func(context.Context, peers.Client, peers.Report) error // nil: asks the vault, whose key is made on the spot
 	stream   bool
 }
 
@@ -86,12 +94,17 @@ var demoClients = []demoClient{
 	{name: "push-2", is: zmqPush, send: peers.Push},
 	{name: "call-1", is: grpcCalls, send: peers.Call},
 	{name: "call-2", is: grpcStream, send: peers.Call, stream: true},
+	{name: "ask-1", is: zmqCurve},
+	{name: "ask-2", is: zmqCurve},
+	{name: "ask-3", is: zmqCurve},
+	{name: "ask-4", is: zmqCurve},
 }
 
 const (
 	zmqPush    = "ZeroMQ PUSH"
 	grpcCalls  = "gRPC, a call each"
 	grpcStream = "gRPC, one stream"
+	zmqCurve   = "ZeroMQ under CURVE"
 )
 
 // demonstration is one run of the demo.
@@ -103,6 +116,7 @@ type demonstration struct {
 	screen   *screen
 	tally    *tally
 	pages    *demoPages
+	vault    *demoVault
 	started  bool // gateway and peers ran: there is something to sum up
 }
 
@@ -160,6 +174,9 @@ func (d *demonstration) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if d.vault, err = newDemoVault(d.report); err != nil {
+		return err
+	}
 	d.started = true
 	return d.work(ctx, i, pull, greeter, ends)
 }
@@ -173,7 +190,7 @@ type demoEnds struct {
 // work runs the peers and then ends clients, gateway and servers, in this order, so that what was sent can arrive. A
 // client returns once its last message was read or answered: there are no stragglers to wait for.
 func (d *demonstration) work(ctx context.Context, i *instance, pull, greeter net.Listener, ends demoEnds) error {
-	port := i.current.Load().ports[0].addr.String()
+	port := i.portOf("public")
 	d.screen.opening(port, d.duration)
 
 	serving, endServers := context.WithCancel(context.WithoutCancel(ctx))
@@ -181,6 +198,7 @@ func (d *demonstration) work(ctx context.Context, i *instance, pull, greeter net
 	servers, alive := errgroup.WithContext(serving)
 	servers.Go(func() error { return peers.Pull(alive, pull, demoPull, d.report) })
 	servers.Go(func() error { return peers.Serve(alive, greeter, demoGreeter, d.report) })
+	servers.Go(func() error { return d.vault.work(alive, i.portOf("vault/workers"), d.killAfter()) })
 	servers.Go(func() error { return d.pages.answer(alive, ends.toDates, ends.fromDates) })
 	servers.Go(func() error {
 		select {
@@ -213,7 +231,11 @@ func (d *demonstration) send(ctx context.Context, port string) error {
 	clients, ctx := errgroup.WithContext(ctx)
 	for _, c := range d.clients {
 		clients.Go(func() error {
-			err := c.send(ctx, peers.Client{Name: c.name, Connect: port, Every: d.every, Stream: c.stream}, d.report)
+			send := c.send
+			if send == nil {
+				send = d.vault.ask
+			}
+			err := send(ctx, peers.Client{Name: c.name, Connect: port, Every: d.every, Stream: c.stream}, d.report)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
@@ -221,6 +243,19 @@ func (d *demonstration) send(ctx context.Context, port string) error {
 		})
 	}
 	return clients.Wait()
+}
+
+// killAfter is when one of the vault's workers is killed: half-way.
+func (d *demonstration) killAfter() time.Duration { return cmp.Or(d.duration/2, demoKill) }
+
+// portOf is the address of the port of that name.
+func (i *instance) portOf(name string) string {
+	for _, p := range i.current.Load().ports {
+		if p.name == name {
+			return p.addr.String()
+		}
+	}
+	return ""
 }
 
 func startDemoGateway(listen string, ends demoEnds, log *slog.Logger) (*instance, error) {

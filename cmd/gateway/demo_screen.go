@@ -58,11 +58,12 @@ func (s *screen) opening(port string, duration time.Duration) {
 	fmt.Fprintf(s.w, `
 %[1]s
 
-  push-1  ZeroMQ PUSH ──┐     %[3]s  ┌──▶ pull     ZeroMQ PULL
-  push-2  ZeroMQ PUSH ──┤     %[3]s  │
-                        ├──▶ %[2]s ──┤
-  call-1  gRPC calls  ──┤     %[3]s  │
-  call-2  gRPC stream ──┘     %[3]s  └──▶ greeter  gRPC server
+  push-1    ZeroMQ PUSH ──┐     %[3]s  ┌──▶ pull      ZeroMQ PULL
+  push-2    ZeroMQ PUSH ──┤     %[3]s  │
+  call-1    gRPC calls  ──┤     %[3]s  │
+                          ├──▶ %[2]s ──┼──▶ greeter   gRPC server
+  call-2    gRPC stream ──┤     %[3]s  │
+  ask-1..4  CURVE       ──┘     %[3]s  └──◀ safe-1..3 ZeroMQ, connects in
 
 The same port serves browsers: open %[5]s
 %[4]s
@@ -87,6 +88,8 @@ func peerColour(e peers.Event) string {
 	switch {
 	case e.Kind == peers.Lost:
 		return red
+	case strings.HasPrefix(e.Peer, "ask") || strings.HasPrefix(e.Peer, "safe"):
+		return bold
 	case e.Peer == demoPull || strings.HasPrefix(e.Peer, "push"):
 		return cyan
 	}

@@ -91,12 +91,15 @@ func (t *tally) verdict() (text string, complete bool) {
 	messages, calls, missing := 0, 0, 0
 	complete = true
 	for _, c := range t.rows() {
+		arrived := c.arrived
 		if c.calls {
+			arrived = min(c.answered, c.arrived)
+		}
+		missing += max(0, c.sent-arrived)
+		if c.is == grpcCalls || c.is == grpcStream {
 			calls += c.sent
-			missing += max(0, c.sent-min(c.answered, c.arrived))
 		} else {
 			messages += c.sent
-			missing += max(0, c.sent-c.arrived)
 		}
 		complete = complete && c.complete()
 	}

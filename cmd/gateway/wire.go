@@ -41,23 +41,11 @@ type generation struct {
 // build makes the generation that cfg describes, as part of change: nothing is served and nothing retired yet.
 func (i *instance) build(change *resource.Change, cfg *config.Config) (*generation, error) {
 	g := &generation{config: cfg, relays: map[string]*dial.Backend{}, meetings: map[string]*pair.Rendezvous{}}
-	for _, r := range cfg.Relays {
-		if r.Workers != nil {
-			meeting, door, err := i.meeting(change, r)
-			if err != nil {
-				return nil, placed(r.Workers.Range, err)
-			}
-			g.meetings[r.Name], g.ports = meeting, append(g.ports, door)
-			continue
-		}
-		b, err := i.relay(change, r)
-		if err != nil {
-			return nil, placed(r.Range, fmt.Errorf("relay %q: %w", r.Name, err))
-		}
-		g.relays[r.Name] = b
+	doors, err := i.buildRelays(change, g)
+	if err != nil {
+		return nil, err
 	}
 	if len(cfg.Routes) > 0 {
-		var err error
 		if g.proxy, err = i.grpcProxy(change, cfg); err != nil {
 			return nil, fmt.Errorf("grpc: %w", err)
 		}
@@ -76,6 +64,7 @@ func (i *instance) build(change *resource.Change, cfg *config.Config) (*generati
 		}
 		g.ports = append(g.ports, p)
 	}
+	g.ports = append(g.ports, doors...)
 	if cfg.Admin != nil {
 		a, err := i.adminPort(change, *cfg.Admin)
 		if err != nil {
@@ -89,6 +78,24 @@ func (i *instance) build(change *resource.Change, cfg *config.Config) (*generati
 	}
 	g.table.HTTP = append(g.table.HTTP, i.extra...)
 	return g, nil
+}
+
+// buildRelays makes the backends of the relay blocks, and the doors of those whose workers connect in.
+func (i *instance) buildRelays(change *resource.Change, g *generation) (doors []*port, err error) {
+	for _, r := range g.config.Relays {
+		if r.Workers == nil {
+			if g.relays[r.Name], err = i.relay(change, r); err != nil {
+				return nil, placed(r.Range, fmt.Errorf("relay %q: %w", r.Name, err))
+			}
+			continue
+		}
+		meeting, door, err := i.meeting(change, r)
+		if err != nil {
+			return nil, placed(r.Workers.Range, err)
+		}
+		g.meetings[r.Name], doors = meeting, append(doors, door)
+	}
+	return doors, nil
 }
 
 // setLimits applies the limits that hold for the whole gateway.
