@@ -1,6 +1,7 @@
-// Package peers holds the four programs that talk through the gateway in the demo: a ZeroMQ PUSH client (Push), a
-// ZeroMQ PULL server (Pull), a gRPC client (Call) and a gRPC server (Serve). The programs below this folder are a flag
-// set around one of them; `gateway demo` runs all four in its own process.
+// Package peers holds the programs that talk through the gateway in the demo: a ZeroMQ PUSH client (Push), a
+// ZeroMQ PULL server (Pull), a gRPC client (Call), a gRPC server (Serve), and a ZeroMQ client and worker under CURVE (Ask and
+// Vault) that both connect to the gateway. The programs below this folder are a flag set around one of the first four;
+// `gateway demo` runs all of them in its own process.
 //
 // # What each promises
 //
