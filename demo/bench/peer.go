@@ -22,6 +22,7 @@ const (
 	Baseline   Role = "baseline"   // the gateway one would write without thinking about speed
 	Competitor Role = "competitor" // what people run today; the best of these is "the best peer"
 	Product    Role = "product"
+	Variant    Role = "variant" // the product in another part
 )
 
 // Scene is what the three parties of a sample agree on.
@@ -49,6 +50,13 @@ func (s Scene) TargetIsUnix() bool { return strings.HasPrefix(s.Target, "/") }
 
 // ConnectionsMax leaves a proxy descriptors for its pipes and its own needs, beyond two a connection.
 func (s Scene) ConnectionsMax() int { return (s.FilesMax - 1200) / 2 }
+
+// Door is where workers connect to: a port of its own, some way after that of the clients.
+func (s Scene) Door() string {
+	host, port, _ := net.SplitHostPort(s.Front)
+	number, _ := strconv.Atoi(port)
+	return net.JoinHostPort(host, strconv.Itoa(number+doorAfter))
+}
 
 // FrontHost, FrontPort, TargetHost and TargetPort are for configuration languages that want the halves.
 func (s Scene) FrontHost() string  { host, _, _ := net.SplitHostPort(s.Front); return host }
@@ -115,6 +123,12 @@ var Peers = []*Peer{
 		Command: func(s Scene, config string) []string { return []string{s.Gateway, "serve", "-config", config} },
 	},
 	{
+		Name: "paired", Title: "gateway, paired through an agent", Role: Variant,
+		Config:   "paired.hcl",
+		Command:  paired,
+		CannotDo: pairedCannotDo,
+	},
+	{
 		Name: "haproxy", Title: "HAProxy", Role: Competitor,
 		Needs:   []string{"haproxy:haproxy"},
 		Config:  "haproxy.cfg",
@@ -158,6 +172,29 @@ var Peers = []*Peer{
 			return ""
 		},
 	},
+}
+
+// doorAfter leaves room for the backends' ports.
+const doorAfter = 100
+
+// pairedSlots is how many clients the agent serves at the same time.
+const pairedSlots = 256
+
+// paired is the gateway and an agent beside the backend, both counted: a connection passes both.
+func paired(s Scene, config string) []string {
+	target := "tcp://" + s.Target
+	if s.TargetIsUnix() {
+		target = "unix://" + s.Target
+	}
+	return []string{"/bin/sh", "-c", `"$0" agent -gateway "$1" -worker "$2" -name bench -slots "$3" 2>agent.log & exec "$0" serve -config "$4"`,
+		s.Gateway, s.Door(), target, strconv.Itoa(pairedSlots), config}
+}
+
+func pairedCannotDo(w *Work) string {
+	if w.Conns[full] > pairedSlots {
+		return "it has " + strconv.Itoa(pairedSlots) + " slots"
+	}
+	return ""
 }
 
 func nginx(_ Scene, config string) []string { return []string{"nginx", "-c", config, "-e", "stderr"} }

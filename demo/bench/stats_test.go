@@ -125,6 +125,7 @@ func TestEveryPeerIsConfiguredForEveryTarget(t *testing.T) {
 				t.Error(err)
 				continue
 			}
+			text += strings.Join(p.Command(s, p.Config), " ")
 			for _, want := range []string{s.FrontPort(), target} {
 				if !s.TargetIsUnix() || p.CannotDo == nil {
 					if !strings.Contains(text, strings.TrimPrefix(want, "127.0.0.1:")) {
