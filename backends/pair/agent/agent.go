@@ -54,6 +54,9 @@ const (
 	retryMaxDefault     = 5 * time.Second
 	resolveEveryDefault = 10 * time.Second
 
+	// greetingWait is how long a worker may take to show that it speaks ZMTP 3.
+	greetingWait = time.Second
+
 	// settledAfter is how long a slot must live for its gateway to count as one that works.
 	settledAfter = 500 * time.Millisecond
 

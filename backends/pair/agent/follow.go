@@ -68,6 +68,8 @@ func (a *Agent) probe(ctx context.Context) (Hello, error) {
 		return Hello{}, err
 	}
 	defer conn.Close()
+	ctx, cancelGreeting := context.WithTimeout(ctx, greetingWait)
+	defer cancelGreeting()
 	greeting, err := zmtp.NewLadder(conn).Greeting(ctx)
 	if err != nil {
 		a.options.Log.Debug("the worker shows no ZMTP 3 greeting", "error", err)
