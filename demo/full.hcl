@@ -37,8 +37,60 @@ backend "greeter_next" {
   grpc = ["unix:///run/greeter-next.sock"]
 }
 
+backend "greeter_zmq" {                                             # a ZeroMQ service
+  zmq         = ["tcp://127.0.0.1:5560", "ipc:///run/greeter.sock"] # where it binds; also unix:///path
+  socket      = "DEALER"                                            # what the gateway plays: DEALER, REQ, PUSH, SUB
+  hwm         = 1000                                                # messages queued for each connection, and calls in flight
+  max_message = "16MiB"
+  payload     = "proto" # one frame is the message; "json", "envelope": all frames are one gateway.v1.Multipart
+  # topic_field      = 1               # with SUB: the field of a call's request in which the topic is
+  # descriptors      = "greeter.binpb" # for json: protoc --include_imports --descriptor_set_out
+  # curve_server_key = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7" # CURVE towards the service; without it NULL
+  # curve_secret_key = file("gateway.secret")                     # the gateway's own key, for a service that checks clients
+}
+
+# ---- ZeroMQ in, calls out ---------------------------------------------------------------------------------
+# Each message of a client becomes a call, answered by a gRPC or a ZeroMQ backend. Without a method, messages go to
+# ZeroMQ backends as they are. zmq and relay blocks stand in one order: the first that fits takes the connection.
+
+zmq "greet" { # old clients, new service
+  match {
+    socket_type = ["REQ"] # when left out, all that fit the socket
+    identity    = "v1-"   # how the routing id begins
+    listen      = ["public"]
+    # protocol  = "zmtp"
+    # source    = ["10.0.0.0/8"]
+    # percent   = 10
+    # mechanism = ["NULL"] # follows from keys and users
+  }
+  socket      = "REP" # what the gateway plays: REP, ROUTER (several requests of a client at a time), PULL, PUB
+  method      = "/demo.v1.Greeter/SayHello"
+  payload     = "proto" # one frame is the message; "json", "envelope": all frames are one gateway.v1.Multipart
+  timeout     = "2s"    # then the client gets an error; every request gets an answer
+  hwm         = 1000    # replies that wait for a client, and a ROUTER client's requests at a time
+  max_message = "16MiB"
+  to "greeter" {
+    weight = 99
+  }
+  to "greeter_zmq" {
+    weight = 1
+  }
+}
+
+zmq "news" { # a server stream for each topic that a client subscribes to
+  socket      = "PUB"
+  method      = "/demo.v1.Greeter/SayHelloServerStream"
+  topic_field = 1 # the field of the request that takes the topic
+  to "greeter" {}
+  # stream = true # with ROUTER: one bidirectional call for each client; with PULL: one client stream
+  # curve_secret_key = file("news.secret")  # terminates CURVE when a client's HELLO opens with this key; else the next block has it
+  # curve_clients    = "clients.keys"       # the public keys of those that may
+  # plain_users      = "users.txt"          # NAME:PASSWORD a line; terminates PLAIN
+  # descriptors      = "greeter.binpb"      # for json; without it the backend's reflection
+}
+
 # ---- bytes, untouched -------------------------------------------------------------------------------------
-# A connection goes to the first relay, in file order, whose match fits. One that nothing can reach is an error at load.
+# A connection goes to the first relay or zmq block, in file order, whose match fits. One that nothing can reach is an error at load.
 
 relay "telemetry" { # the gateway dials one connection per client
   match {
@@ -107,7 +159,12 @@ grpc "/demo.v1.Greeter/SayHello" {
 }
 
 grpc "/demo.v1.Greeter/*" {
-  to "greeter" {}
+  to "greeter" {
+    weight = 9
+  }
+  to "greeter_zmq" { # any route can go to a ZeroMQ service
+    weight = 1
+  }
 }
 
 grpc "*" {

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"google.golang.org/grpc/codes"
@@ -49,6 +50,12 @@ func (i *Inlet) call(conn *zmtp.Conn, plan *Plan, v *visit) Outcome {
 		QueueBytesMax:    max(queueBytesMin, 2*plan.MessageBytesMax),
 		TopicsMax:        topicsMax,
 	}
+	var end Outcome
+	o.Changed = func(l *zmtp.Link, up bool, err error) {
+		if !up {
+			end = outcomeOf(l, c.received, err)
+		}
+	}
 	switch i.options.Socket {
 	case zmtp.REP:
 		o.Receive = c.request
@@ -72,11 +79,13 @@ func (i *Inlet) call(conn *zmtp.Conn, plan *Plan, v *visit) Outcome {
 		_ = conn.Close() // it was never used
 		return Outcome{Result: "stopping", Err: errStopping}
 	}
-	err = c.socket.Attach(conn)
+	if err := c.socket.Attach(conn); errors.Is(err, zmtp.ErrClosed) && end.Result == "" {
+		end = Outcome{Result: "stopping", Err: errStopping} // before it was a peer
+	}
 	c.left()
 	i.leave(c)
 	_ = c.socket.Close(c.ctx) // its only connection is closed
-	return outcomeOf(c.received, err)
+	return end
 }
 
 func clientMetadata(block string, conn *zmtp.Conn) metadata.MD {

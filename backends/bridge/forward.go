@@ -189,7 +189,9 @@ func (f *forwarder) serve(conn *zmtp.Conn, v *visit) Outcome {
 	if f.kind == zmtp.DEALER {
 		pass = f.passNamed
 	}
+	var link *zmtp.Link // nil until a message has come
 	err := f.front.AttachFunc(conn, func(from *zmtp.Link, m *zmtp.Message) {
+		link = from
 		received++
 		f.inlet.counts.in.Inc()
 		v.spoke()
@@ -197,7 +199,7 @@ func (f *forwarder) serve(conn *zmtp.Conn, v *visit) Outcome {
 			f.inlet.counts.drop("stopping")
 		}
 	})
-	return outcomeOf(received, err)
+	return outcomeOf(link, received, err)
 }
 
 func (f *forwarder) passUnchanged(_ *zmtp.Link, m *zmtp.Message) error {
@@ -258,9 +260,12 @@ func (f *forwarder) shutdown(ctx context.Context) (cut int) {
 	return cut
 }
 
-// outcomeOf says how a client's connection ended.
-func outcomeOf(received int64, err error) Outcome {
+// outcomeOf says how a client's connection ended. l may be nil.
+func outcomeOf(l *zmtp.Link, received int64, err error) Outcome {
 	o := Outcome{Messages: received, Result: "client left"}
+	if l != nil {
+		o.BytesIn, o.BytesOut = l.Traffic()
+	}
 	switch {
 	case err == io.EOF:
 	case errors.Is(err, zmtp.ErrClosed):

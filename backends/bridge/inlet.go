@@ -1,12 +1,14 @@
 package bridge
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,6 +64,10 @@ type Plan struct {
 	QueueMessagesMax int
 	// MessageBytesMax bounds a message. 0: 16 MiB.
 	MessageBytesMax int
+	// SocketTypes are those that a client may have. nil: all that fit.
+	SocketTypes []zmtp.SocketType
+	// Identity is how a client's routing id must begin.
+	Identity string
 	Access
 
 	codecs *codecs
@@ -80,6 +86,8 @@ type Access struct {
 // Outcome is how a client's connection ended.
 type Outcome struct {
 	Messages int64  // that came
+	BytesIn  int64  // of the connection, from the client
+	BytesOut int64  // to the client
 	Result   string // in a word or two: a bounded set
 	Err      error  // what went wrong, if anything
 }
@@ -154,6 +162,7 @@ var (
 	errMechanism = errors.New("the block has neither a key nor users for this mechanism")
 	errKey       = errors.New("the key is not in curve_clients")
 	errUser      = errors.New("unknown user or wrong password")
+	errUnmatched = errors.New("the block's match does not take it")
 	errStopping  = errors.New("the gateway is stopping")
 )
 
@@ -221,12 +230,25 @@ func (i *Inlet) accept(ctx context.Context, l *zmtp.Ladder, plan *Plan) (*zmtp.C
 	if err == nil {
 		var security zmtp.Security
 		if security, err = plan.security(greeting.Mechanism); err == nil {
-			return l.Accept(ctx, zmtp.Options{SocketType: i.options.Socket, Security: security, MessageBytesMax: plan.MessageBytesMax})
+			return plan.welcome(l.Accept(ctx, zmtp.Options{SocketType: i.options.Socket, Security: security, MessageBytesMax: plan.MessageBytesMax}))
 		}
 	}
 	_, _, conn := l.HandOver()
 	_ = conn.Close() // the error says more
 	return nil, err
+}
+
+// welcome turns away whose socket or routing id the block does not take. Under CURVE and PLAIN they show only now.
+func (p *Plan) welcome(conn *zmtp.Conn, err error) (*zmtp.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	peer := conn.Peer()
+	if !bytes.HasPrefix(peer.Identity(), []byte(p.Identity)) || len(p.SocketTypes) > 0 && !slices.Contains(p.SocketTypes, peer.SocketType()) {
+		_ = conn.Close() // the error says more
+		return nil, fmt.Errorf("a %s with identity %.16q: %w", peer.SocketType(), peer.Identity(), errUnmatched)
+	}
+	return conn, nil
 }
 
 // Shutdown answers what was asked, tells who asks more that the gateway is stopping, and closes; what is still under way

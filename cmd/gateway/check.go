@@ -71,7 +71,7 @@ func summary(cfg *config.Config) string {
 	for _, part := range []struct {
 		count int
 		name  string
-	}{{len(cfg.Relays), "relay"}, {len(cfg.Routes), "grpc route"}, {len(cfg.Backends), "backend"}} {
+	}{{len(cfg.Relays), "relay"}, {len(cfg.ZMQs), "zmq block"}, {len(cfg.Routes), "grpc route"}, {len(cfg.Backends), "backend"}} {
 		if part.count > 0 {
 			parts = append(parts, plural(part.count, part.name))
 		}

@@ -168,13 +168,18 @@ func explainBlock(w io.Writer, cfg *config.Config, f *gateway.Facts) {
 		if c.Fit == gateway.NeedsGreeting || c.Fit == gateway.NeedsIntroduction {
 			verb = "may take it"
 		}
-		fmt.Fprintf(w, "  relay %q %s: %s\n", c.Block, verb, c.Why)
+		fmt.Fprintf(w, "  %s %q %s: %s\n", kindOf(cfg, c.Block), c.Block, verb, c.Why)
 	}
 	switch {
 	case choice.Block != nil:
 		for _, r := range cfg.Relays {
 			if r.Name == choice.Block.Name {
 				fmt.Fprintf(w, "  relay %q (%s) takes it and %s\n", r.Name, config.Place(r.Range), goesOn(r))
+			}
+		}
+		for _, z := range cfg.ZMQs {
+			if z.Name == choice.Block.Name {
+				fmt.Fprintf(w, "  zmq block %q (%s) takes it and %s\n", z.Name, config.Place(z.Range), becomes(z))
 			}
 		}
 	case choice.Server == gateway.ServerGRPC:
@@ -194,4 +199,22 @@ func explainBlock(w io.Writer, cfg *config.Config, f *gateway.Facts) {
 	default:
 		fmt.Fprintf(w, "  no block takes %s: the connection is closed and counted\n", f.Protocol)
 	}
+}
+
+// kindOf says what kind of block has this name.
+func kindOf(cfg *config.Config, name string) string {
+	for _, b := range cfg.Order() {
+		if b.Name == name {
+			return b.Kind
+		}
+	}
+	return "block"
+}
+
+// becomes says what a zmq block makes of messages.
+func becomes(z config.ZMQ) string {
+	if z.Method == "" {
+		return "forwards messages as they are"
+	}
+	return "makes calls of " + z.Method + " of messages"
 }

@@ -37,6 +37,7 @@ type instance struct {
 
 	server *gateway.Server
 	grpc   gateway.Switch
+	meter  meter // who still speaks ZeroMQ
 
 	mu        sync.Mutex
 	resources resource.Set

@@ -32,6 +32,8 @@ type generation struct {
 	ports    []*port // the exposed ones, and the workers' doors
 	relays   map[string]*dial.Backend
 	meetings map[string]*pair.Rendezvous // of relays whose workers connect in
+	inlets   map[string]*inlet           // of zmq blocks
+	services services                    // ZeroMQ backends
 	proxy    *grpcproxy.Proxy            // nil without grpc blocks
 	browsers []*sockjs.Server            // of the sockjs blocks, in file order
 	admin    *adminPort                  // nil without an admin block
@@ -40,14 +42,22 @@ type generation struct {
 
 // build makes the generation that cfg describes, as part of change: nothing is served and nothing retired yet.
 func (i *instance) build(change *resource.Change, cfg *config.Config) (*generation, error) {
-	g := &generation{config: cfg, relays: map[string]*dial.Backend{}, meetings: map[string]*pair.Rendezvous{}}
+	g := &generation{config: cfg, relays: map[string]*dial.Backend{}, meetings: map[string]*pair.Rendezvous{}, inlets: map[string]*inlet{}}
 	doors, err := i.buildRelays(change, g)
 	if err != nil {
 		return nil, err
 	}
+	if g.services, err = i.services(change, cfg); err != nil {
+		return nil, err
+	}
 	if len(cfg.Routes) > 0 {
-		if g.proxy, err = i.grpcProxy(change, cfg); err != nil {
+		if g.proxy, err = i.grpcProxy(change, cfg, g.services); err != nil {
 			return nil, fmt.Errorf("grpc: %w", err)
+		}
+	}
+	for _, z := range cfg.ZMQs {
+		if g.inlets[z.Name], err = i.inlet(change, cfg, z, g.services); err != nil {
+			return nil, placed(z.Range, fmt.Errorf("zmq %q: %w", z.Name, err))
 		}
 	}
 	for _, b := range cfg.SockJS {
@@ -120,25 +130,11 @@ func (i *instance) relay(change *resource.Change, r config.Relay) (*dial.Backend
 
 // grpcProxy serves all grpc blocks. When anything about them changes, clients of the old one are told to come again (GOAWAY),
 // so that their next calls follow the new routes.
-func (i *instance) grpcProxy(change *resource.Change, cfg *config.Config) (*grpcproxy.Proxy, error) {
-	o := grpcOptions(cfg, i.log, i.metrics)
-	return resource.Use(change, "grpc", o, func() (*grpcproxy.Proxy, resource.Retire, error) {
-		p, err := grpcproxy.New(o)
-		if err != nil {
-			return nil, nil, err
-		}
-		i.onBegin(func() { i.grpc.Set(p, i.fail) })
-		end := i.keep(func(ctx context.Context) (cut int) {
-			if err := p.Shutdown(ctx); err != nil {
-				i.log.Debug("grpc calls were cut", "error", err)
-			}
-			return 0 // the connections are counted where they were accepted
-		})
-		return p, end, nil
-	})
+func (i *instance) grpcProxy(change *resource.Change, cfg *config.Config, all services) (*grpcproxy.Proxy, error) {
+	return i.engine(change, "grpc", grpcOptions(cfg, i.log, i.metrics), all, func(p *grpcproxy.Proxy) { i.grpc.Set(p, i.fail) })
 }
 
-// handlers are the relays' handlers, by block.
+// handlers are the relay and zmq blocks' handlers, by block.
 func (g *generation) handlers() map[string]gateway.Handler {
 	all := map[string]gateway.Handler{}
 	for name, b := range g.relays {
@@ -147,20 +143,23 @@ func (g *generation) handlers() map[string]gateway.Handler {
 	for name, r := range g.meetings {
 		all[name] = pairHandler{r}
 	}
+	for name, in := range g.inlets {
+		all[name] = inletHandler{in}
+	}
 	return all
 }
 
 // tableOf makes the table; handlers may be nil for one that only explains.
 func tableOf(cfg *config.Config, handlers map[string]gateway.Handler) *gateway.Table {
 	t := &gateway.Table{GRPC: len(cfg.Routes) > 0}
-	for _, r := range cfg.Relays {
-		t.Relays = append(t.Relays, gateway.Block{Name: r.Name, Match: matchOf(r.Match), Handler: handlers[r.Name]})
+	for _, b := range cfg.Order() {
+		t.Relays = append(t.Relays, gateway.Block{Name: b.Name, Match: matchOf(b.Match), Handler: handlers[b.Name]})
 	}
 	return t
 }
 
 func matchOf(m config.Match) gateway.Match {
-	out := gateway.Match{Protocol: string(m.Protocol), Listeners: m.Listen, Sources: m.Source, Identity: m.Identity}
+	out := gateway.Match{Protocol: string(m.Protocol), Listeners: m.Listen, Sources: m.Source, Identity: m.Identity, Key: keyOf(m)}
 	for _, name := range m.Mechanism {
 		out.Mechanisms = append(out.Mechanisms, zmtp.Mechanism(name))
 	}

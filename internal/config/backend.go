@@ -1,6 +1,10 @@
 package config
 
-import "net/url"
+import (
+	"net/url"
+
+	"github.com/hashicorp/hcl/v2"
+)
 
 // backends reads the backend blocks.
 func (r *reader) backends(blocks []backendSchema) []Backend {
@@ -19,16 +23,37 @@ func (r *reader) backends(blocks []backendSchema) []Backend {
 
 func (r *reader) backend(b backendSchema) Backend {
 	r.checkName("backend", b.Name, b.NameRange)
-	if b.GRPC == nil {
-		r.errorAt(b.DefRange, "A backend without targets", "Say where its servers are: grpc = [\"127.0.0.1:50051\"]")
+	switch {
+	case b.GRPC == nil && b.ZMQ == nil:
+		r.errorAt(b.DefRange, "A backend without targets", "Say where its servers are: grpc = [\"127.0.0.1:50051\"], or zmq = [\"tcp://127.0.0.1:5560\"] for a ZeroMQ service.")
+	case b.GRPC != nil && b.ZMQ != nil:
+		r.errorAt(b.ZMQ.NameRange, "A backend of two kinds", "%s speaks gRPC by one line and ZeroMQ by the other. Make a backend for each; a block can send to both.", quoted(b.Name))
+	}
+	r.checkKind(b)
+	backend := Backend{Name: b.Name, Range: b.NameRange}
+	if b.ZMQ != nil {
+		targets, _ := r.list(b.ZMQ, "tcp://127.0.0.1:5560")
+		backend.Targets = r.targets(targets, dialTarget)
+		backend.ZMQ = r.zmqService(b)
+		return backend
 	}
 	targets, _ := r.list(b.GRPC, "127.0.0.1:50051")
-	return Backend{
-		Name:      b.Name,
-		Targets:   r.targets(targets, grpcTarget),
-		Balance:   oneOf(r, b.Balance, LeastRequest, LeastRequest, RoundRobin),
-		Authority: r.authority(b),
-		Range:     b.NameRange,
+	backend.Targets = r.targets(targets, grpcTarget)
+	backend.Balance = oneOf(r, b.Balance, LeastRequest, LeastRequest, RoundRobin)
+	backend.Authority = r.authority(b)
+	return backend
+}
+
+// checkKind reports words of the other kind of backend.
+func (r *reader) checkKind(b backendSchema) {
+	strangers, kind := []*hcl.Attribute{b.Socket, b.HWM, b.MaxMessage, b.Payload, b.TopicField, b.Descriptors, b.CurveServerKey, b.CurveSecretKey}, "zmq"
+	if b.ZMQ != nil {
+		strangers, kind = []*hcl.Attribute{b.Balance, b.Authority}, "grpc"
+	}
+	for _, a := range strangers {
+		if a != nil {
+			r.errorAt(a.NameRange, "A word of another kind of backend", "%s goes with %s = [...]. Remove the line.", a.Name, kind)
+		}
 	}
 }
 

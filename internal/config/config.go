@@ -14,6 +14,7 @@ type Config struct {
 	Listeners []Listener // at least one
 	Backends  []Backend
 	Relays    []Relay // in file order: the first that fits takes the connection
+	ZMQs      []ZMQ   // in file order; see Order for how they stand among the relays
 	Routes    []Route // the grpc blocks in file order; no two have the same pattern
 	SockJS    []SockJS
 	Limits    Limits
@@ -41,12 +42,13 @@ type Listener struct {
 	Range hcl.Range // of the address
 }
 
-// Backend is a set of interchangeable gRPC servers.
+// Backend is a set of interchangeable gRPC servers, or the places where a ZeroMQ service binds.
 type Backend struct {
 	Name      string
-	Targets   []Target // host:port, dns:///host:port or unix:///path; at least one
-	Balance   Balance  // LeastRequest (when left out) or RoundRobin
-	Authority string   // the :authority sent to it; empty: the caller's
+	Targets   []Target    // host:port, dns:///host:port or unix:///path; at least one
+	Balance   Balance     // LeastRequest (when left out) or RoundRobin
+	Authority string      // the :authority sent to it; empty: the caller's
+	ZMQ       *ZMQService // nil: it speaks gRPC; otherwise the targets are tcp://host:port, unix:///path or ipc:///path
 	Range     hcl.Range
 }
 
@@ -75,6 +77,9 @@ type Match struct {
 	Percent float64
 
 	Introduction // what a ZMTP client must show
+
+	// Key is the secret key that a CURVE client's HELLO must open with; empty: any. zmq blocks alone set it.
+	Key Secret
 }
 
 // Limits are bounds that hold for the whole gateway.

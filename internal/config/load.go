@@ -124,10 +124,12 @@ func withoutEchoes(problems hcl.Diagnostics) hcl.Diagnostics {
 // config turns the decoded file into plain values and checks it as a whole. end is the place for what is missing.
 func (r *reader) config(file *fileSchema, end hcl.Range) *Config {
 	listeners := r.listeners(file.Listen, end)
+	backends := r.backends(file.Backend)
 	cfg := &Config{
 		Listeners:    listeners,
-		Backends:     r.backends(file.Backend),
+		Backends:     backends,
 		Relays:       r.relays(file.Relay, listeners),
+		ZMQs:         r.zmqs(file.ZMQ, file.Relay, listeners, backends),
 		Routes:       r.routes(file.GRPC, file.Backend),
 		SockJS:       r.sockets(file.SockJS),
 		Limits:       r.limits(file.Limits),

@@ -89,6 +89,47 @@ var fullSockJS = []SockJS{{
 	ClientAddress: true, ClientHeaders: []string{"User-Agent"}, WebSocket: true, Static: "../../demo/browser",
 }}
 
+// fullZMQs are the zmq blocks of demo/full.hcl.
+var fullZMQs = []ZMQ{
+	{
+		Name: "greet", Socket: "REP", Method: "/demo.v1.Greeter/SayHello", Payload: "proto",
+		Match: Match{
+			Protocol: ZMTP, Listen: []string{"public"}, Percent: 100,
+			Introduction: Introduction{Mechanism: []string{"NULL"}, SocketType: []string{"REQ"}, Identity: "v1-"},
+		},
+		Timeout: 2 * time.Second, HWM: 1000, MaxMessage: 16 << 20,
+		To: []To{{Backend: "greeter", Weight: 99}, {Backend: "greeter_zmq", Weight: 1}},
+	},
+	{
+		Name: "news", Socket: "PUB", Method: "/demo.v1.Greeter/SayHelloServerStream", Payload: "proto", TopicField: 1,
+		Match: Match{Protocol: ZMTP, Percent: 100, Introduction: Introduction{Mechanism: []string{"NULL"}, SocketType: []string{"SUB", "XSUB"}}},
+		To:    []To{{Backend: "greeter", Weight: 1}},
+	},
+}
+
+// fullBackends are the backends of demo/full.hcl.
+var fullBackends = []Backend{
+	{
+		Name: "greeter", Balance: LeastRequest, Authority: "greeter.example",
+		Targets: []Target{
+			{Text: "127.0.0.1:50051", Network: "tcp", Address: "127.0.0.1:50051"},
+			{Text: "dns:///greeter.internal:50051", Network: "tcp", Address: "greeter.internal:50051"},
+		},
+	},
+	{
+		Name: "greeter_next", Balance: LeastRequest,
+		Targets: []Target{{Text: "unix:///run/greeter-next.sock", Network: "unix", Address: "/run/greeter-next.sock"}},
+	},
+	{
+		Name: "greeter_zmq",
+		Targets: []Target{
+			{Text: "tcp://127.0.0.1:5560", Network: "tcp", Address: "127.0.0.1:5560"},
+			{Text: "ipc:///run/greeter.sock", Network: "unix", Address: "/run/greeter.sock"},
+		},
+		ZMQ: &ZMQService{Socket: "DEALER", HWM: 1000, MaxMessage: 16 << 20, Payload: "proto"},
+	},
+}
+
 func TestEveryWordArrivesWithItsValue(t *testing.T) {
 	cfg, diags := Load("../../demo/full.hcl")
 	if len(diags.Diagnostics) > 0 {
@@ -103,26 +144,15 @@ func TestEveryWordArrivesWithItsValue(t *testing.T) {
 			},
 			{Addr: "127.0.0.1:5557", Name: "inside"},
 		},
-		Backends: []Backend{
-			{
-				Name: "greeter", Balance: LeastRequest, Authority: "greeter.example",
-				Targets: []Target{
-					{Text: "127.0.0.1:50051", Network: "tcp", Address: "127.0.0.1:50051"},
-					{Text: "dns:///greeter.internal:50051", Network: "tcp", Address: "greeter.internal:50051"},
-				},
-			},
-			{
-				Name: "greeter_next", Balance: LeastRequest,
-				Targets: []Target{{Text: "unix:///run/greeter-next.sock", Network: "unix", Address: "/run/greeter-next.sock"}},
-			},
-		},
-		Relays: fullRelays,
+		Backends: fullBackends,
+		ZMQs:     fullZMQs,
+		Relays:   fullRelays,
 		Routes: []Route{
 			{
 				Pattern: "/demo.v1.Greeter/SayHello", Timeout: 2 * time.Second, MaxMessage: 16 << 20,
 				To: []To{{Backend: "greeter", Weight: 90}, {Backend: "greeter_next", Weight: 10}},
 			},
-			{Pattern: "/demo.v1.Greeter/*", To: []To{{Backend: "greeter", Weight: 1}}},
+			{Pattern: "/demo.v1.Greeter/*", To: []To{{Backend: "greeter", Weight: 9}, {Backend: "greeter_zmq", Weight: 1}}},
 			{Pattern: "*", To: []To{{Backend: "greeter_next", Weight: 1}}},
 		},
 		SockJS:       fullSockJS,

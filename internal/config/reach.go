@@ -3,6 +3,8 @@ package config
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/hashicorp/hcl/v2"
 )
 
 // everySource is what a match without a source takes.
@@ -16,6 +18,11 @@ func (r *reader) checkUse(cfg *Config) {
 			used[to.Backend] = true
 		}
 	}
+	for _, z := range cfg.ZMQs {
+		for _, to := range z.To {
+			used[to.Backend] = true
+		}
+	}
 	for _, b := range cfg.Backends {
 		if !used[b.Name] {
 			r.warnAt(b.Range, "A backend that nothing uses", "No block sends anything to %s. Add a grpc block with: to %q {}", quoted(b.Name), b.Name)
@@ -23,13 +30,35 @@ func (r *reader) checkUse(cfg *Config) {
 	}
 }
 
+// Placed is a block that takes connections, where it stands.
+type Placed struct {
+	Kind, Name string // "relay" or "zmq block"
+	At         int    // in Config.Relays or Config.ZMQs
+	Match      Match
+	Range      hcl.Range
+}
+
+// Order is the relay and zmq blocks as they stand in the file: a connection goes to the first that fits.
+func (cfg *Config) Order() []Placed {
+	all := make([]Placed, 0, len(cfg.Relays)+len(cfg.ZMQs))
+	for i, relay := range cfg.Relays {
+		all = append(all, Placed{"relay", relay.Name, i, relay.Match, relay.Range})
+	}
+	for i, z := range cfg.ZMQs {
+		all = append(all, Placed{"zmq block", z.Name, i, z.Match, z.Range})
+	}
+	slices.SortStableFunc(all, func(a, b Placed) int { return a.Range.Start.Byte - b.Range.Start.Byte })
+	return all
+}
+
 // checkReach reports blocks that no connection can reach, listeners that no block serves, and connections that two
 // kinds of block claim. It wants blocks that are right by themselves.
 func (r *reader) checkReach(cfg *Config) {
-	for i, relay := range cfg.Relays {
-		for _, earlier := range cfg.Relays[:i] {
-			if cfg.takesAll(earlier.Match, relay.Match) {
-				r.errorAt(relay.Range, "A relay that nothing can reach", "%s at %s takes everything that %s would take. %s", quoted(earlier.Name), Place(earlier.Range), quoted(relay.Name), wayOutOfShadow(earlier.Match, relay.Match))
+	order := cfg.Order()
+	for i, block := range order {
+		for _, earlier := range order[:i] {
+			if cfg.takesAll(earlier.Match, block.Match) {
+				r.errorAt(block.Range, "A "+block.Kind+" that nothing can reach", "%s at %s takes everything that %s would take. %s", quoted(earlier.Name), Place(earlier.Range), quoted(block.Name), wayOutOfShadow(earlier.Match, block.Match))
 				break
 			}
 		}
@@ -37,9 +66,9 @@ func (r *reader) checkReach(cfg *Config) {
 	r.checkHTTP2(cfg)
 	r.checkHTTP1(cfg)
 	for _, l := range cfg.Listeners {
-		serves := func(relay Relay) bool { return slices.Contains(cfg.listens(relay.Match), l.Name) }
-		if len(cfg.Routes) == 0 && len(cfg.SockJS) == 0 && !slices.ContainsFunc(cfg.Relays, serves) {
-			r.errorAt(l.Range, "A listener that nothing serves", "Every connection to %s would be refused. Add a relay, a grpc or a sockjs block.", quoted(l.Addr))
+		serves := func(block Placed) bool { return slices.Contains(cfg.listens(block.Match), l.Name) }
+		if len(cfg.Routes) == 0 && len(cfg.SockJS) == 0 && !slices.ContainsFunc(order, serves) {
+			r.errorAt(l.Range, "A listener that nothing serves", "Every connection to %s would be refused. Add a relay, a zmq, a grpc or a sockjs block.", quoted(l.Addr))
 		}
 	}
 }
@@ -89,6 +118,9 @@ func (cfg *Config) takesAll(earlier, later Match) bool {
 		return false
 	}
 	if later.Percent == 0 || earlier.Percent < later.Percent { // a block at 0 is switched off on purpose
+		return false
+	}
+	if earlier.Key != "" && earlier.Key != later.Key { // another key's clients fall through
 		return false
 	}
 	if !earlier.covers(later.Introduction) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 )
@@ -49,7 +50,7 @@ func (r *reader) route(b grpcSchema, known []string) Route {
 		Pattern:    b.Pattern,
 		Timeout:    r.duration(b.Timeout, 0),
 		MaxMessage: r.size(b.MaxMessage, messageBytesMax),
-		To:         r.destinations(b, known),
+		To:         r.destinations(destinations{b.To, b.DefRange, b.PatternRange, b.Pattern, "Calls"}, known),
 		Range:      b.PatternRange,
 	}
 }
@@ -73,14 +74,22 @@ func patternProblem(pattern string) string {
 	return fmt.Sprintf("%s Did you mean %q?", patternForHelp, meant)
 }
 
-// destinations reads the to blocks of a route.
-func (r *reader) destinations(b grpcSchema, known []string) []To {
-	if len(b.To) == 0 {
-		r.errorAt(b.DefRange, "Calls that go nowhere", "Say which backend answers: to %q {}", nameOr(known, "name"))
+// destinations are the to blocks of a block, with what messages need.
+type destinations struct {
+	to         []toSchema
+	def, label hcl.Range
+	name       string
+	what       string // goes there
+}
+
+// destinations reads the to blocks of a block.
+func (r *reader) destinations(b destinations, known []string) []To {
+	if len(b.to) == 0 {
+		r.errorAt(b.def, b.what+" that go nowhere", "Say which backend answers: to %q {}", nameOr(known, "name"))
 		return nil
 	}
 	seen := map[string]hcl.Range{}
-	for _, to := range b.To {
+	for _, to := range b.to {
 		if earlier, twice := seen[to.Backend]; twice {
 			r.errorAt(to.BackendRange, "Duplicate destination", "%s is a destination at %s already. One \"to\" with the sum of the weights does the same.", quoted(to.Backend), Place(earlier))
 		}
@@ -92,11 +101,11 @@ func (r *reader) destinations(b grpcSchema, known []string) []To {
 	return r.weighted(b)
 }
 
-// weighted reads the weights: all of a route's destinations have one, or none has.
-func (r *reader) weighted(b grpcSchema) []To {
-	destinations := make([]To, 0, len(b.To))
+// weighted reads the weights: all of a block's destinations have one, or none has.
+func (r *reader) weighted(b destinations) []To {
+	all := make([]To, 0, len(b.to))
 	sum, with := 0, 0
-	for _, to := range b.To {
+	for _, to := range b.to {
 		weight := 1
 		if to.Weight != nil {
 			with++
@@ -105,17 +114,17 @@ func (r *reader) weighted(b grpcSchema) []To {
 			}
 		}
 		sum += weight
-		destinations = append(destinations, To{Backend: to.Backend, Weight: weight, Range: to.BackendRange})
+		all = append(all, To{Backend: to.Backend, Weight: weight, Range: to.BackendRange})
 	}
-	switch first := b.To[0]; {
-	case with > 0 && with < len(b.To):
-		r.errorAt(b.PatternRange, "Some weights are missing", "Give every \"to\" of %s a weight, or none: then they share equally.", quoted(b.Pattern))
+	switch first := b.to[0]; {
+	case with > 0 && with < len(b.to):
+		r.errorAt(b.label, "Some weights are missing", "Give every \"to\" of %s a weight, or none: then they share equally.", quoted(b.name))
 	case sum == 0:
-		r.errorAt(b.PatternRange, "All weights are zero", "No call of %s could go anywhere. Give one \"to\" a weight above 0.", quoted(b.Pattern))
-	case with == 1 && len(b.To) == 1:
-		r.warnAt(first.Weight.NameRange, "A weight without a choice", "%s is the only destination and gets every call. Remove the weight, or add another \"to\".", quoted(first.Backend))
+		r.errorAt(b.label, "All weights are zero", "No %s of %s could go anywhere. Give one \"to\" a weight above 0.", strings.TrimSuffix(strings.ToLower(b.what), "s"), quoted(b.name))
+	case with == 1 && len(b.to) == 1:
+		r.warnAt(first.Weight.NameRange, "A weight without a choice", "%s is the only destination and gets every %s. Remove the weight, or add another \"to\".", quoted(first.Backend), strings.TrimSuffix(strings.ToLower(b.what), "s"))
 	}
-	return destinations
+	return all
 }
 
 // nameOr returns a name for an example: one that exists, if any does.

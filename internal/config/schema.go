@@ -9,6 +9,7 @@ type fileSchema struct {
 	Listen       []listenSchema  `hcl:"listen,block"`
 	Backend      []backendSchema `hcl:"backend,block"`
 	Relay        []relaySchema   `hcl:"relay,block"`
+	ZMQ          []zmqSchema     `hcl:"zmq,block"`
 	GRPC         []grpcSchema    `hcl:"grpc,block"`
 	SockJS       []sockJSSchema  `hcl:"sockjs,block"`
 	Limits       *limitsSchema   `hcl:"limits,block"`
@@ -41,6 +42,16 @@ type backendSchema struct {
 	GRPC      *hcl.Attribute `hcl:"grpc,optional"`
 	Balance   *hcl.Attribute `hcl:"balance,optional"`
 	Authority *hcl.Attribute `hcl:"authority,optional"`
+
+	ZMQ            *hcl.Attribute `hcl:"zmq,optional"`
+	Socket         *hcl.Attribute `hcl:"socket,optional"`
+	HWM            *hcl.Attribute `hcl:"hwm,optional"`
+	MaxMessage     *hcl.Attribute `hcl:"max_message,optional"`
+	Payload        *hcl.Attribute `hcl:"payload,optional"`
+	TopicField     *hcl.Attribute `hcl:"topic_field,optional"`
+	Descriptors    *hcl.Attribute `hcl:"descriptors,optional"`
+	CurveServerKey *hcl.Attribute `hcl:"curve_server_key,optional"`
+	CurveSecretKey *hcl.Attribute `hcl:"curve_secret_key,optional"`
 }
 
 type relaySchema struct {
@@ -93,6 +104,28 @@ type limitsSchema struct {
 	NewPerSource *hcl.Attribute `hcl:"new_per_source,optional"`
 	Held         *hcl.Attribute `hcl:"held,optional"`
 	Buffers      *hcl.Attribute `hcl:"buffers,optional"`
+}
+
+type zmqSchema struct {
+	Name       string         `hcl:"name,label"`
+	NameRange  hcl.Range      `hcl:"name,label_range"`
+	DefRange   hcl.Range      `hcl:",def_range"`
+	Match      *matchSchema   `hcl:"match,block"`
+	Socket     *hcl.Attribute `hcl:"socket,optional"`
+	Method     *hcl.Attribute `hcl:"method,optional"`
+	Stream     *hcl.Attribute `hcl:"stream,optional"`
+	Payload    *hcl.Attribute `hcl:"payload,optional"`
+	TopicField *hcl.Attribute `hcl:"topic_field,optional"`
+	Timeout    *hcl.Attribute `hcl:"timeout,optional"`
+	HWM        *hcl.Attribute `hcl:"hwm,optional"`
+	MaxMessage *hcl.Attribute `hcl:"max_message,optional"`
+
+	CurveSecretKey *hcl.Attribute `hcl:"curve_secret_key,optional"`
+	CurveClients   *hcl.Attribute `hcl:"curve_clients,optional"`
+	PlainUsers     *hcl.Attribute `hcl:"plain_users,optional"`
+	Descriptors    *hcl.Attribute `hcl:"descriptors,optional"`
+
+	To []toSchema `hcl:"to,block"`
 }
 
 type grpcSchema struct {

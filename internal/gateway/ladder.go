@@ -49,7 +49,7 @@ func (s *Server) climb(c *sniff.Conn, t *Table, f *Facts, more Fit, next int) (c
 	if f.Level >= Introduced {
 		read[minorAt] = minorAnnounced
 	}
-	return choice, &greetedConn{Conn: c, read: read, written: written}, nil
+	return choice, &greetedConn{Conn: c, ladder: ladder, read: read, written: written}, nil
 }
 
 // learnGreeting climbs to Greeted. A ZMTP 2 client is no error: it has no mechanism.
@@ -62,11 +62,18 @@ func learnGreeting(ctx context.Context, ladder *zmtp.Ladder, f *Facts) error {
 	return nil
 }
 
-// learnIntroduction climbs to Introduced. It is asked for NULL clients alone.
+// learnIntroduction climbs to Introduced. It is asked for NULL and CURVE clients alone.
 func learnIntroduction(ctx context.Context, ladder *zmtp.Ladder, f *Facts) error {
 	body, err := ladder.FirstCommand(ctx, minorAnnounced, introductionBytesMax)
 	if err != nil {
 		return err
+	}
+	if f.Mechanism == zmtp.MechanismCurve {
+		f.Level = Introduced
+		if hello, err := zmtp.ParseHelloFrame(ladder.FirstFrame()); err == nil { // else it opens with no key
+			f.Hello = &hello
+		}
+		return nil
 	}
 	return f.Introduce(body)
 }
@@ -91,6 +98,7 @@ func (f *Facts) Introduce(body []byte) error {
 // greetedConn is a ZMTP client whose greeting was answered, in part or whole.
 type greetedConn struct {
 	*sniff.Conn
+	ladder  *zmtp.Ladder
 	read    []byte // what it sent: its partner must get it
 	written int    // how much it was answered: as much is swallowed from the start of its partner's stream
 }
@@ -100,6 +108,9 @@ func (c *greetedConn) Detach() (prefix []byte, raw net.Conn) {
 	rest, raw := c.Conn.Detach()
 	return append(c.read, rest...), raw
 }
+
+// Ladder goes on from where the client stands, for a block that terminates it.
+func (c *greetedConn) Ladder() *zmtp.Ladder { return c.ladder }
 
 // Answered is how many bytes of the partner's greeting the client has got from the gateway.
 func (c *greetedConn) Answered() int { return c.written }

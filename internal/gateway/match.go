@@ -17,7 +17,7 @@ type Level int8
 const (
 	Sniffed    Level = iota // nothing was written: protocol, listener and source are known
 	Greeted                 // signature and major version were written: the client's greeting is known
-	Introduced              // the whole greeting was written: a NULL client's READY is known
+	Introduced              // the whole greeting was written: a NULL client's READY, a CURVE client's HELLO is known
 )
 
 // Facts are what is known of a connection when a block is chosen for it.
@@ -30,6 +30,7 @@ type Facts struct {
 	Mechanism  zmtp.Mechanism  // [Greeted] empty for a ZMTP 2 client, which has none
 	SocketType zmtp.SocketType // [Introduced] NULL clients alone
 	Identity   string          // [Introduced] NULL clients alone; the routing id
+	Hello      *zmtp.Hello     // [Introduced] CURVE clients alone; nil if it is malformed
 }
 
 // AnyProtocol in Match.Protocol fits every protocol that was detected.
@@ -45,6 +46,7 @@ type Match struct {
 	Mechanisms  []zmtp.Mechanism  // of ZMTP 3 clients
 	SocketTypes []zmtp.SocketType // of NULL clients
 	Identity    string            // of NULL clients: how the routing id begins
+	Key         *zmtp.SecretKey   // of CURVE clients: the key that their HELLO opens with
 }
 
 // Fit is how a connection fits a Match, with what is known of it so far.
@@ -63,6 +65,7 @@ const (
 	NotNull
 	OtherSocketType
 	OtherIdentity
+	OtherKey
 )
 
 // Test compares f with every part of m. It answers NeedsGreeting or NeedsIntroduction only if all that is known fits and
@@ -80,12 +83,14 @@ func (m *Match) Test(f *Facts) Fit {
 	}
 	introduced := len(m.SocketTypes) > 0 || m.Identity != ""
 	switch {
-	case !introduced && len(m.Mechanisms) == 0:
+	case !introduced && m.Key == nil && len(m.Mechanisms) == 0:
 		return Fits
 	case f.Level < Greeted:
 		return NeedsGreeting
 	case len(m.Mechanisms) > 0 && !slices.Contains(m.Mechanisms, f.Mechanism):
 		return OtherMechanism
+	case m.Key != nil:
+		return m.testKey(f)
 	case !introduced:
 		return Fits
 	case f.Mechanism != zmtp.MechanismNull:
@@ -100,12 +105,28 @@ func (m *Match) Test(f *Facts) Fit {
 	return Fits
 }
 
+// testKey finds out whether a CURVE client means the holder of the key.
+func (m *Match) testKey(f *Facts) Fit {
+	switch {
+	case f.Mechanism != zmtp.MechanismCurve:
+		return OtherMechanism
+	case f.Level < Introduced:
+		return NeedsIntroduction
+	case f.Hello == nil || !f.Hello.OpensWith(*m.Key):
+		return OtherKey
+	}
+	return Fits
+}
+
 // Explain says in a few words what m takes, where a connection fits as fit says.
 func (m *Match) Explain(fit Fit) string {
 	switch fit {
 	case NeedsGreeting:
 		return "it depends on the client's mechanism, which shows in its greeting, once it was answered"
 	case NeedsIntroduction:
+		if m.Key != nil {
+			return "it depends on whether the client's HELLO opens with the block's key, once it was answered"
+		}
 		return "it depends on the client's socket type or identity, which show in its READY, once it was answered"
 	case OtherProtocol:
 		return fmt.Sprintf("it takes protocol %s", m.Protocol)
@@ -123,6 +144,8 @@ func (m *Match) Explain(fit Fit) string {
 		return fmt.Sprintf("it takes socket type %s", joined(m.SocketTypes))
 	case OtherIdentity:
 		return fmt.Sprintf("it takes identities that begin with %q", m.Identity)
+	case OtherKey:
+		return "the client's HELLO does not open with the block's key"
 	}
 	return "it fits"
 }

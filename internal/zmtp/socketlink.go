@@ -18,7 +18,8 @@ type Link struct {
 	since    time.Time
 	name     string // ROUTER: the peer's routing id, its own or a made one
 	inbox    inbox
-	dropped  atomic.Bool // by this side, for no fault of the endpoint
+	in, out  atomic.Int64 // bytes of messages
+	dropped  atomic.Bool  // by this side, for no fault of the endpoint
 
 	gone chan struct{} // closed when the peer has gone, after the last message was received
 	err  error         // why; valid once gone is closed
@@ -56,6 +57,9 @@ func (l *Link) Err() error {
 	}
 }
 
+// Traffic is how many bytes of messages have come from the peer and were given to it.
+func (l *Link) Traffic() (in, out int64) { return l.in.Load(), l.out.Load() }
+
 // Drop ends the connection at once. An endpoint of Connect is dialled again without a pause.
 func (l *Link) Drop() {
 	l.dropped.Store(true)
@@ -78,7 +82,7 @@ func (l *Link) TrySend(m *Message) error {
 	if !l.pumping {
 		switch err := l.conn.TrySend(m); {
 		case err == nil:
-			l.socket.sent.Add(1)
+			l.count(size)
 			return nil
 		case !errors.Is(err, ErrFull):
 			l.broken = true
@@ -89,12 +93,18 @@ func (l *Link) TrySend(m *Message) error {
 		return ErrFull
 	}
 	l.queue.push(m.Clone(), size)
-	l.socket.sent.Add(1)
+	l.count(size)
 	if !l.pumping {
 		l.pumping, l.pumped = true, make(chan struct{})
 		go l.pump(l.pumped)
 	}
 	return nil
+}
+
+// count counts a message to the peer.
+func (l *Link) count(size int) {
+	l.out.Add(int64(size))
+	l.socket.sent.Add(1)
 }
 
 // Send is TrySend that waits for room in the queue, until ctx ends.
@@ -178,6 +188,7 @@ func (l *Link) read(receive func(*Link, *Message)) error {
 		if err := l.conn.Recv(m); err != nil {
 			return err
 		}
+		l.in.Add(int64(m.Bytes()))
 		switch s.options.SocketType {
 		case PUB:
 			if err := s.wish(l, m); err != nil {
