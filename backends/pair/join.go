@@ -25,7 +25,7 @@ type pairing struct {
 	worker *worker
 	room   *room
 	since  time.Time
-	key    string // in Rendezvous.pairs
+	key    string // in Rendezvous.pairs: the client's socket
 	shaken bool   // behind a gate: the handshake is complete; guarded by Rendezvous.mu
 
 	// toWorker and toClient count what was passed on before the relay began.
@@ -38,8 +38,8 @@ type pairing struct {
 func (r *Rendezvous) pair(room *room, c *client, w *worker) {
 	c.stopTimer()
 	w.stopTimer()
-	p := &pairing{client: c, worker: w, room: room, since: time.Now(), key: c.addr}
-	if !c.source.IsValid() { // a unix client has no address of its own
+	p := &pairing{client: c, worker: w, room: room, since: time.Now(), key: c.socket}
+	if r.pairs[p.key] != nil { // clients without an address of their own: of a unix socket
 		p.key += "#" + strconv.FormatUint(c.place.seq, 10)
 	}
 	r.pairs[p.key] = p
@@ -64,16 +64,17 @@ func (r *Rendezvous) join(p *pairing) {
 		r.repair(p, Outcome{End: Left})
 		return
 	}
-	if w.agent {
-		if err := w.summon(c.addr); err != nil {
-			r.repair(p, Outcome{End: AgentBusy, Err: err})
-			return
-		}
-	}
 	stop := context.AfterFunc(r.stopping, func() {
 		c.conn.Close()
 		w.conn.Close()
 	})
+	if w.agent {
+		if err := w.summon(c.addr); err != nil {
+			stop()
+			r.repair(p, Outcome{End: AgentBusy, Err: err})
+			return
+		}
+	}
 	p.deadline = time.Now().Add(r.options.HandshakeTimeout)
 	if err := p.open(); err != nil {
 		stop()

@@ -16,7 +16,8 @@ import (
 // it from then on. The last owner calls finish, once.
 type peer struct {
 	conn    net.Conn
-	addr    string
+	socket  string     // who is at the other end of conn
+	addr    string     // who that is for people; behind a proxy that tells, another address
 	source  netip.Addr // invalid over a unix socket
 	arrived time.Time
 	tap     tap         // what was read and not yet passed on is in tap.kept
@@ -57,7 +58,7 @@ func newPeer(c net.Conn, done func(Outcome)) peer {
 		read, below := prefixed.Detach()
 		kept, c = append(kept, read...), below
 	}
-	p.conn, p.tap = c, tap{conn: c, kept: kept}
+	p.conn, p.socket, p.tap = c, addrOf(c), tap{conn: c, kept: kept}
 	return p
 }
 

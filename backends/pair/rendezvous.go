@@ -53,7 +53,7 @@ type Rendezvous struct {
 	stopped bool
 	counts  counts
 	rooms   map[zmtp.Mechanism]*room // one without a gate, under ""; with a gate one for each mechanism
-	pairs   map[string]*pairing      // by the client's address
+	pairs   map[string]*pairing      // by the address of the client's socket
 	drained chan struct{}            // closed when the last pair ends after the stop
 	sources sources
 }

@@ -87,7 +87,7 @@ func (r *Rendezvous) Status(limit int) Status {
 		if len(s.Pairs) == limit {
 			break
 		}
-		relayed := moved[p.client.addr]
+		relayed := moved[p.client.socket]
 		s.Pairs = append(s.Pairs, PairStatus{
 			Client: p.client.addr, Identity: p.client.identity, Worker: p.worker.addr, Name: p.worker.name, Since: time.Since(p.since).Seconds(),
 			In: p.toWorker.Load() + relayed[0], Out: p.toClient.Load() + relayed[1], Handshake: r.progress(p),
