@@ -42,10 +42,10 @@ type instance struct {
 	mu        sync.Mutex
 	resources resource.Set
 	begin     []func() // what the change at hand starts, once nothing can fail any more
-	history   []*generation
-	refused   string // why the last reload was, if it was
+	refused   string   // why the last reload was, if it was
 
 	current  atomic.Pointer[generation]
+	history  history
 	draining atomic.Bool
 	running  sync.WaitGroup // what serves a listener
 	retiring sync.WaitGroup // what was retired and has not ended
@@ -61,7 +61,7 @@ func start(cfg *config.Config, log *slog.Logger, level *slog.LevelVar, load func
 	i := &instance{log: log, level: level, metrics: metrics.New(), started: time.Now(), failed: make(chan error, 1), load: load, extra: extra}
 	i.cutting, i.cutNow = context.WithCancel(context.Background())
 	i.server = gateway.New(gateway.Options{Log: log, Metrics: i.metrics, GRPC: &i.grpc})
-	i.metrics.WatchGenerations(i.generationNumber, i.oldestInUse)
+	i.metrics.WatchGenerations(i.generationNumber, i.history.oldest)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if err := i.apply(cfg); err != nil {
@@ -90,7 +90,7 @@ func (i *instance) apply(cfg *config.Config) error {
 	i.setLimits(cfg.Limits)
 	i.server.SetTable(next.table)
 	i.current.Store(next)
-	i.history = append(i.history, next)
+	i.history.add(next)
 	for _, begin := range i.begin {
 		begin()
 	}
@@ -100,11 +100,11 @@ func (i *instance) apply(cfg *config.Config) error {
 
 // reload loads the configuration again and applies it. After an error everything is as it was.
 func (i *instance) reload() error {
-	i.mu.Lock()
-	defer i.mu.Unlock()
 	if i.draining.Load() {
 		return errors.New("the gateway is stopping")
 	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	cfg, err := i.load()
 	return i.change(cfg, err)
 }
@@ -178,7 +178,7 @@ func (i *instance) shutdown(ctx context.Context) (cut int) {
 	for _, p := range ports {
 		p.sniffer.Close()
 	}
-	i.resources.Change().Commit()
+	i.retireAll(true) // operators look at a gateway that drains
 	i.server.Drain(ctx)
 	for _, p := range ports {
 		if p.sniffer.Wait(ctx) != nil {
@@ -196,8 +196,20 @@ func (i *instance) shutdown(ctx context.Context) (cut int) {
 			i.log.Error("connections did not end after they were cut", "error", err)
 		}
 	}
+	i.retireAll(false)
 	i.running.Wait()
 	return int(i.cut.Load())
+}
+
+// retireAll is the change to nothing, or to the admin port alone. It needs the mutex.
+func (i *instance) retireAll(keepAdmin bool) {
+	change := i.resources.Change()
+	if a := i.current.Load().config.Admin; a != nil && keepAdmin {
+		if _, err := i.adminPort(change, *a); err != nil {
+			i.log.Error("the admin port ends early", "error", err)
+		}
+	}
+	change.Commit()
 }
 
 // drainTimeout is how long a stop waits.
@@ -208,20 +220,6 @@ func (i *instance) generationNumber() int {
 		return g.number
 	}
 	return 0
-}
-
-// oldestInUse is how long ago the oldest configuration was applied that a connection was still chosen by.
-func (i *instance) oldestInUse() time.Duration {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	current := i.current.Load()
-	for len(i.history) > 0 && i.history[0] != current && i.history[0].table.InUse() == 0 {
-		i.history = i.history[1:]
-	}
-	if len(i.history) == 0 {
-		return 0
-	}
-	return time.Since(i.history[0].since)
 }
 
 func (i *instance) adminOptions() admin.Options {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -162,6 +163,34 @@ drain_timeout = "1s"
 	if !strings.Contains(g.log.String(), "msg=stopped cut=2") {
 		t.Errorf("want two connections cut")
 	}
+}
+
+// TestDrainingGatewayCanStillBeLookedAt: metrics and status answer while connections end, readiness says why not.
+func TestDrainingGatewayCanStillBeLookedAt(t *testing.T) {
+	pull, endpoint := bound(t, zmq.PULL)
+	g := startGateway(t, fmt.Sprintf(`
+listen "127.0.0.1:0" { name = "public" }
+relay "pull" { dial = [%q] }
+admin { listen = "127.0.0.1:0" }
+drain_timeout = "10m"
+`, endpoint))
+	push := zmqSocket(t, zmq.PUSH)
+	must(t, push.Connect("tcp://"+g.addr("public")))
+	send(t, push, "hello")
+	want(t, recv(t, pull), "hello")
+	g.signal(syscall.SIGTERM)
+	g.waitLog("msg=draining", zmqTimeout)
+	if n := g.metric("gateway_generation "); n != 1 {
+		t.Errorf("generation %v", n)
+	}
+	if status := g.get("/status"); !strings.Contains(status, `"draining": true`) {
+		t.Errorf("the status is\n%s", status)
+	}
+	if code, body := g.post("/reload"); code != http.StatusUnprocessableEntity || !strings.Contains(body, "stopping") {
+		t.Errorf("a reload was answered %d %s", code, body)
+	}
+	g.signal(syscall.SIGTERM)
+	g.waitExit(stopWait)
 }
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {
