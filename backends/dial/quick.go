@@ -54,9 +54,16 @@ func (t *Target) tryConnect() (conn net.Conn, ok bool) {
 	if err != nil {
 		return nil, false
 	}
-	if !connected {
+	if !connected || metItself(c, addr) {
 		c.Close()
 		return nil, false
 	}
 	return c, true
+}
+
+// metItself tells whether a connection's two ends are the same: where nobody listens on a port that the kernel may also give
+// to whoever dials, it connects the port with itself.
+func metItself(c net.Conn, target netip.AddrPort) bool {
+	near, ok := c.LocalAddr().(*net.TCPAddr)
+	return ok && near.AddrPort() == target
 }

@@ -234,11 +234,15 @@ func testShutdownDeliversWhatWasRead(t *testing.T, s *scene) {
 	c := s.cast(t, Limits{})
 	say(t, c.client, []byte("to be delivered"))
 	want(t, c.worker, []byte("to be"))
+	start := time.Now()
 	cut := make(chan int, 1)
 	go func() { cut <- s.group.Shutdown(done()) }()
 	want(t, c.worker, []byte(" delivered"))
 	wantEOF(t, c.worker)
 	wantEOF(t, c.client)
+	if took := time.Since(start); took > flushMax*3/4 {
+		t.Errorf("FIN came after %v, when the time for it was over", took)
+	}
 	c.client.Close()
 	c.worker.Close()
 	if n := <-cut; n != 1 {

@@ -2,9 +2,11 @@ package relay
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"net/http/httptest"
 	"os"
 	"sync"
 	"testing"
@@ -163,4 +165,24 @@ func TestPipeIsClosedWhereOthersGetFIN(t *testing.T) {
 	if r := <-ended; r.stats.First != A || r.stats.Reason != EOF {
 		t.Errorf("ended with %v, error %v", r.stats, r.err)
 	}
+}
+
+// TLS connections have no descriptor that an event loop could serve: the portable engine carries them, with the same rules.
+func TestTLSConnectionIsRelayed(t *testing.T) {
+	server := httptest.NewTLSServer(nil) // for its certificate
+	defer server.Close()
+	s := &scene{group: new(Group), network: "tcp"}
+	outside, a := s.connect(t)
+	worker, b := s.connect(t)
+	client := tls.Client(outside, &tls.Config{InsecureSkipVerify: true})
+	c := s.start(client, worker, tls.Server(a, &tls.Config{Certificates: server.TLS.Certificates}), b, Limits{})
+	sent := noise(1, 1<<20)
+	go func() { client.Write(sent); client.CloseWrite() }()
+	want(t, worker, sent)
+	wantEOF(t, worker)
+	say(t, worker, []byte("answer"))
+	worker.Close()
+	want(t, client, []byte("answer"))
+	wantEOF(t, client)
+	c.wantEnd(t, A, EOF)
 }

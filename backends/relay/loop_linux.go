@@ -17,6 +17,9 @@ import (
 const (
 	eventsMax = 128 // taken at once
 
+	// busyEvents at once make a loop ask for more without telling the scheduler that it may wait.
+	busyEvents = 4
+
 	// turnsPerYield is after how many turns without a wait a loop lets other goroutines run.
 	turnsPerYield = 512
 
@@ -49,7 +52,8 @@ type loop struct {
 	buffer    *chunk  // what is read goes here first
 	ended     []*pair // closed, not yet reported
 	events    [eventsMax]unix.EpollEvent
-	turns     int // since the last yield
+	busy      bool // there will be more events by the time that the last ones are served
+	turns     int  // since the last yield
 }
 
 // letter is what other goroutines tell a loop about a pair.
@@ -233,8 +237,14 @@ func (l *loop) wait() int {
 	if l.turns >= turnsPerYield || len(l.ended) >= endedMax {
 		l.yield()
 	}
-	if n := pollEvents(l.epoll, l.events[:]); n > 0 || l.ready != nil {
-		return n
+	if l.ready != nil || l.busy {
+		if n := pollEvents(l.epoll, l.events[:]); n > 0 || l.ready != nil {
+			l.busy = n >= busyEvents
+			return n
+		}
+	}
+	if len(l.ended) > 0 {
+		l.yield()
 	}
 	if len(l.ended) > 0 {
 		l.yield()
@@ -254,7 +264,9 @@ func (l *loop) wait() int {
 		return 0
 	}
 	l.turns = 0
-	return waitEvents(l.epoll, l.events[:], milliseconds)
+	n := waitEvents(l.epoll, l.events[:], milliseconds)
+	l.busy = n >= busyEvents
+	return n
 }
 
 // yield lets other goroutines run: they may be waiting for this processor. The first is one that reports the pairs that have
