@@ -71,6 +71,7 @@ func startGatewayBy(t *testing.T, config string, wrapper []string, more ...strin
 	args := append(append(wrapper, binary, "serve", "-config", file), more...)
 	g := &gatewayProcess{t: t, dir: dir, cmd: exec.Command(args[0], args[1:]...), log: &logBuffer{}, exited: make(chan struct{})}
 	g.cmd.Stderr, g.cmd.Stdout = g.log, g.log
+	g.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=10") // instead of a second at every end
 	if err := g.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
