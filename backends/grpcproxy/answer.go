@@ -14,13 +14,19 @@ import (
 
 // fail answers the caller with a status of the gateway's own: Trailers-Only, or trailers where headers were sent.
 func (call *call) fail(code codes.Code, message string, b *batch) {
+	call.failWith(code, message, nil, b)
+}
+
+// failWith is fail with more trailers.
+func (call *call) failWith(code codes.Code, message string, more []hpack.HeaderField, b *batch) {
 	if call.done || call.caller.sentEnd || call.caller.end {
 		return
 	}
 	if call.server != nil {
 		call.server.reset(http2.ErrCodeCancel, b)
 	}
-	fields := make([]hpack.HeaderField, 0, 4)
+	call.code = code
+	fields := make([]hpack.HeaderField, 0, 5)
 	if !call.answered {
 		fields = append(fields,
 			hpack.HeaderField{Name: ":status", Value: "200"},
@@ -29,6 +35,7 @@ func (call *call) fail(code codes.Code, message string, b *batch) {
 	fields = append(fields,
 		hpack.HeaderField{Name: "grpc-status", Value: strconv.Itoa(int(code))},
 		hpack.HeaderField{Name: "grpc-message", Value: percentEncode(message)})
+	fields = append(fields, more...)
 	call.answered = true
 	call.caller.sendHeaders(fields, true, b)
 	call.settle(b)
@@ -47,6 +54,7 @@ func (call *call) cut(code codes.Code, message string, b *batch) {
 		reason = http2.ErrCodeEnhanceYourCalm
 	}
 	c.reset(reason, b)
+	call.code = code
 	if call.server != nil {
 		call.server.reset(http2.ErrCodeCancel, b)
 	}

@@ -1,73 +1,94 @@
 package grpcproxy
 
 import (
+	"context"
+	"crypto/tls"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"google.golang.org/grpc/codes"
 )
 
 // waitingMax is how many calls may wait for a connection to one backend, or for a free stream there.
 const waitingMax = 10000
 
 // backend is a Backend with its targets, and the calls that wait for one of them.
+//
+// Rules. It begins when a plan is applied in which a route names it, and ends when a later one does not and its last call is over. Its
+// goroutines (those of its targets too) end with ctx.
 type backend struct {
 	Backend
-	proxy   *Proxy
-	targets []*target
-	turn    atomic.Uint32
+	proxy  *Proxy
+	static []place // targets without a name to look up
+	names  []lookup
+	tls    *tls.Config // nil: plaintext
+	set    atomic.Pointer[targetSet]
+	turn   atomic.Uint32
 
 	started, active atomic.Int64
+	ejected         atomic.Int64 // targets
+
+	ctx       context.Context
+	cancel    context.CancelFunc
+	lookAgain chan struct{} // something has failed; room for one
+
+	own ownClient
 
 	queued  atomic.Int64 // the length of waiting
 	mu      sync.Mutex
 	waiting list
+	retired time.Duration // when it was no longer named, on the proxy's clock; proxy.mu guards it
 }
 
-// newBackend connects nothing yet: the first call does.
+// newBackend connects nothing yet: begin does what needs no call, the first call the rest.
 func newBackend(p *Proxy, b Backend) (*backend, error) {
 	switch b.Balance {
-	case "", "round_robin", "least_request":
+	case "", roundRobin, leastRequest:
+	case ringHash:
+		if b.HashKey == "" {
+			return nil, fmt.Errorf("backend %q: ring_hash needs a hash key", b.Name)
+		}
 	default:
-		return nil, fmt.Errorf("backend %q: there is no balance %q: round_robin or least_request", b.Name, b.Balance)
+		return nil, fmt.Errorf("backend %q: there is no balance %q: round_robin, least_request or ring_hash", b.Name, b.Balance)
 	}
 	if len(b.Targets) == 0 && b.Dial == nil {
 		return nil, fmt.Errorf("backend %q: has no target", b.Name)
 	}
-	be := &backend{Backend: b, proxy: p}
+	be := &backend{Backend: b, proxy: p, lookAgain: make(chan struct{}, 1)}
 	be.waiting.init()
-	if b.Dial != nil {
-		be.targets = []*target{newTarget(be, b.Name)}
-		return be, nil
+	if err := be.places(); err != nil {
+		return nil, err
 	}
-	for _, address := range b.Targets {
-		be.targets = append(be.targets, newTarget(be, address))
+	var err error
+	if be.tls, err = clientTLS(b); err != nil {
+		return nil, fmt.Errorf("backend %q: %w", b.Name, err)
 	}
+	be.set.Store(&targetSet{looking: len(be.names) > 0})
 	return be, nil
 }
 
-// choose returns a connection with a free stream, or nil. hope says whether it makes sense to wait for one: a connection
-// is being made, or all streams are taken.
-func (be *backend) choose() (bc *backendConn, hope bool) {
-	turn := int(be.turn.Add(1) % uint32(len(be.targets)))
-	var best *backendConn
-	for i := range be.targets {
-		t := be.targets[(turn+i)%len(be.targets)]
-		free, more := t.free()
-		hope = hope || more
-		if free == nil {
-			continue
-		}
-		if be.Balance != "least_request" {
-			return free, true
-		}
-		if best == nil || t.load() < best.target.load() {
-			best = free
-		}
+// begin starts what runs without calls, if it does not run.
+func (be *backend) begin() {
+	if be.ctx != nil {
+		return
 	}
-	return best, hope
+	be.ctx, be.cancel = context.WithCancel(be.proxy.ctx)
+	be.become(be.static)
+	if len(be.names) > 0 {
+		be.proxy.start(be.lookUp)
+	}
+}
+
+// end closes the connections. There are no calls any more.
+func (be *backend) end() {
+	if be.ctx == nil {
+		return // it was never named
+	}
+	be.cancel()
+	be.own.close()
+	for _, t := range be.set.Load().targets {
+		t.end()
+	}
 }
 
 // enqueue lets the call wait. It reports false when too many do. The call's lock is held.
@@ -115,7 +136,7 @@ func (be *backend) next() *call {
 // dispatchWaiting sends the waiting calls for which there is a place now. No lock is held.
 func (be *backend) dispatchWaiting(b *batch) {
 	for range be.queued.Load() {
-		if bc, _ := be.choose(); bc == nil {
+		if bc, _ := be.choose(0, nil); bc == nil {
 			return
 		}
 		call := be.next()
@@ -124,16 +145,17 @@ func (be *backend) dispatchWaiting(b *batch) {
 		}
 		call.mu.Lock()
 		if !call.done && call.server == nil {
-			call.dispatch(call.replay.fields(), b)
+			call.dispatch(countAttempts(call.replay.fields(), call.resent), b)
 		}
 		call.mu.Unlock()
 	}
 }
 
-// failWaiting answers the waiting calls when no connection is to be expected soon. No lock is held.
+// failWaiting answers the waiting calls when no connection is to be expected soon; those that wait for ready stay. No lock
+// is held.
 func (be *backend) failWaiting(b *batch) {
 	for range be.queued.Load() {
-		if bc, hope := be.choose(); bc != nil || hope {
+		if bc, hope := be.choose(0, nil); bc != nil || hope {
 			b.wake(be)
 			return
 		}
@@ -142,8 +164,12 @@ func (be *backend) failWaiting(b *batch) {
 			return
 		}
 		call.mu.Lock()
-		if !call.done && call.server == nil {
-			call.fail(codes.Unavailable, fmt.Sprintf("the gateway cannot reach backend %q", be.Name), b)
+		switch {
+		case call.done || call.server != nil:
+		case call.route.WaitForReady:
+			call.await(b)
+		default:
+			call.unreachable(b)
 		}
 		call.mu.Unlock()
 	}
@@ -151,8 +177,12 @@ func (be *backend) failWaiting(b *batch) {
 
 func (be *backend) status() BackendStatus {
 	s := BackendStatus{Name: be.Name, Active: be.active.Load(), Started: be.started.Load()}
-	for _, t := range be.targets {
+	set := be.set.Load()
+	for _, t := range set.targets {
 		s.Targets = append(s.Targets, t.status())
+	}
+	if set.err != nil {
+		s.LastError = set.err.Error()
 	}
 	return s
 }

@@ -34,13 +34,21 @@ type call struct {
 	first  half  // the first server, so that most calls are one allocation
 
 	replay    replay
-	committed bool // no other attempt
-	answered  bool // the caller has got, or will get, response headers
-	attempts  int
-	passedOn  int // bytes of the request that the caller has been given back
+	committed bool          // no other attempt
+	answered  bool          // the caller has got, or will get, response headers
+	attempts  int           // streams opened at the backend
+	resent    int           // of these, by the route's retry policy
+	pause     *time.Timer   // until the next of these
+	avoid     *target       // where the last of these was
+	hash      uint64        // for ring_hash
+	code      codes.Code    // how the call ended
+	since     time.Duration // on the proxy's clock
+	copies    []*mirrored   // for mirrors
+	passedOn  int           // bytes of the request that the caller has been given back
 	refusal   *refusal
 	wait      link          // in backend.waiting
 	waitSince time.Duration // on the proxy's clock
+	queued    bool          // has been in backend.waiting
 	time      link          // in route.deadlines
 	due       time.Duration // on the proxy's clock
 	done      bool
@@ -53,17 +61,29 @@ func (call *call) start(r request, fields []hpack.HeaderField, b *batch) {
 		call.refuseAtEnd(b)
 		return
 	}
-	call.route = call.proxy.table.find(r.path)
 	if call.route == nil {
+		call.route = call.proxy.table.Load().find(r.path, fields)
+	}
+	if call.route == nil {
+		call.proxy.unrouted.started.Inc()
+		call.proxy.unrouted.ended(codes.Unimplemented, 0)
 		call.fail(codes.Unimplemented, "the gateway has no route for "+r.path, b)
 		return
 	}
-	fields = call.route.edit(fields, r)
+	call.since = call.proxy.now()
+	call.route.counts.started.Inc()
 	call.backend = call.route.pick()
 	call.backend.started.Add(1)
 	call.backend.active.Add(1)
+	if problem, again := call.route.limits.enter(); problem != "" {
+		call.failWith(codes.ResourceExhausted, problem, retryInfo(codes.ResourceExhausted, problem, again), b)
+		return
+	}
+	call.hash = call.backend.hashOf(fields)
+	fields = call.route.edit(fields, r, call.backend)
 	call.route.deadlines.add(call)
 	call.replay.begin(fields, &call.proxy.budget)
+	call.copy(fields)
 	call.dispatch(fields, b)
 }
 
@@ -73,12 +93,9 @@ const attemptsMax = 5
 // dispatch opens a stream at the backend, or waits for a connection, or gives up.
 func (call *call) dispatch(fields []hpack.HeaderField, b *batch) {
 	for range attemptsMax {
-		bc, hope := call.backend.choose()
-		if bc == nil && hope {
-			if !call.backend.enqueue(call) {
-				call.fail(codes.ResourceExhausted, fmt.Sprintf("too many calls wait for backend %q", call.backend.Name), b)
-			}
-			b.wake(call.backend) // a connection may have come meanwhile
+		bc, hope := call.backend.choose(call.hash, call.avoid)
+		if bc == nil && (hope || call.route.WaitForReady) {
+			call.await(b)
 			return
 		}
 		if bc == nil {
@@ -88,7 +105,26 @@ func (call *call) dispatch(fields []hpack.HeaderField, b *batch) {
 			return
 		}
 	}
-	call.fail(codes.Unavailable, fmt.Sprintf("the gateway cannot reach backend %q", call.backend.Name), b)
+	call.unreachable(b)
+}
+
+// unreachable ends a call for which there is no connection, and none is to be expected soon.
+func (call *call) unreachable(b *batch) {
+	if !call.tryAgain(codes.Unavailable, "") {
+		call.fail(codes.Unavailable, fmt.Sprintf("the gateway cannot reach backend %q", call.backend.Name), b)
+	}
+}
+
+// await lets the call wait for a connection.
+func (call *call) await(b *batch) {
+	if !call.backend.enqueue(call) {
+		call.fail(codes.ResourceExhausted, fmt.Sprintf("too many calls wait for backend %q", call.backend.Name), b)
+		return
+	}
+	if !call.queued {
+		call.queued = true
+		b.wake(call.backend) // a connection may have come meanwhile
+	}
 }
 
 // open sends the request, as far as it has come, on a connection. It reports false if that has no room any more.
@@ -128,10 +164,19 @@ func (call *call) receiveData(s *half, p []byte, size int, end bool, b *batch) e
 		return nil
 	}
 	if s == &call.caller {
+		for _, m := range call.copies {
+			m.requested(p)
+		}
 		call.request(p, end, b)
 	} else {
 		if !s.began {
 			return malformed(s.id, "DATA before HEADERS")
+		}
+		for _, m := range call.copies {
+			m.answered(p)
+		}
+		if end && call.code == codes.OK {
+			call.code = codes.Unknown // the response ends without trailers
 		}
 		call.caller.sendData(p, end, b)
 	}
@@ -142,12 +187,20 @@ func (call *call) receiveData(s *half, p []byte, size int, end bool, b *batch) e
 	return nil
 }
 
-// exceeds ends the call when a message is over the limit.
+// exceeds counts messages, and ends the call when one is over the limit.
 func (call *call) exceeds(s *half, p []byte, b *batch) bool {
 	if call.route == nil {
 		return false
 	}
-	if _, largest := s.meter.pass(p); largest > call.route.MessageBytesMax {
+	begun, largest := s.meter.pass(p)
+	if begun > 0 {
+		count := call.route.counts.sent
+		if s == &call.caller {
+			count = call.route.counts.received
+		}
+		count.Add(float64(begun))
+	}
+	if largest > call.route.MessageBytesMax {
 		call.fail(codes.ResourceExhausted, fmt.Sprintf("a message of %d bytes: the gateway's limit is %d", largest, call.route.MessageBytesMax), b)
 		return true
 	}
@@ -204,6 +257,16 @@ func (call *call) receiveHeaders(s *half, fields []hpack.HeaderField, end, tooLa
 		return nil
 	}
 	s.began, s.recvEnd, s.length = true, end, r.contentLength
+	if end || r.status != 200 { // Trailers-Only, or no gRPC
+		call.code = r.code()
+		call.backend.judge(s, call.code)
+		if call.refused(s, fields, b) {
+			return nil
+		}
+	}
+	for _, c := range call.copies {
+		c.encoding, _ = valueOf(fields, "grpc-encoding")
+	}
 	call.commit()
 	call.answered = true
 	call.caller.sendHeaders(fields, end, b)
@@ -211,13 +274,29 @@ func (call *call) receiveHeaders(s *half, fields []hpack.HeaderField, end, tooLa
 	return nil
 }
 
+// refused reports whether a call that was answered without a message is tried again.
+func (call *call) refused(s *half, fields []hpack.HeaderField, b *batch) bool {
+	pushback, _ := valueOf(fields, "grpc-retry-pushback-ms")
+	if !call.tryAgain(call.code, pushback) {
+		return false
+	}
+	s.closeOrReset(b)
+	b.wake(call.backend)
+	return true
+}
+
 // receiveTrailers passes trailers on. A caller's wait with its DATA for the backend.
 func (call *call) receiveTrailers(s *half, fields []hpack.HeaderField, end bool, b *batch) error {
 	if !end {
 		return malformed(s.id, "trailers without END_STREAM")
 	}
-	if _, err := checkTrailers(fields); err != nil {
+	grpcStatus, err := checkTrailers(fields)
+	if err != nil {
 		return malformed(s.id, err.Error())
+	}
+	if s == call.server && call.code == codes.OK {
+		call.code = parseCode(grpcStatus)
+		call.backend.judge(s, call.code)
 	}
 	if s.length > 0 {
 		return malformed(s.id, "content-length is not the length")
@@ -250,6 +329,14 @@ func (call *call) receiveReset(s *half, code http2.ErrCode, b *batch) {
 		call.lost(s, true, b)
 		return
 	}
+	call.code = codes.Canceled
+	if s == call.server {
+		call.code = codeOfReset(code)
+		call.backend.judge(s, call.code)
+		if call.tryAgain(call.code, "") {
+			return
+		}
+	}
 	if o := s.other(); o != nil {
 		o.reset(code, b)
 	}
@@ -266,6 +353,7 @@ func (call *call) peerFailed(s *half, e streamError, b *batch) {
 	if call.server != nil {
 		call.server.reset(http2.ErrCodeCancel, b)
 	}
+	call.code = codes.Internal
 	call.finish(b)
 }
 
@@ -276,11 +364,16 @@ func (call *call) lost(s *half, unseen bool, b *batch) {
 	if call.done || s != call.server {
 		return
 	}
-	call.server = nil
-	if unseen && !call.committed && call.attempts < attemptsMax {
-		call.dispatch(call.replay.fields(), b)
+	if unseen && !call.committed && call.attempts < attemptsMax+call.resent {
+		call.server = nil
+		call.dispatch(countAttempts(call.replay.fields(), call.resent), b)
 		return
 	}
+	call.backend.judge(s, codes.Unavailable)
+	if call.tryAgain(codes.Unavailable, "") {
+		return
+	}
+	call.server = nil
 	call.fail(codes.Unavailable, fmt.Sprintf("the connection to backend %q was lost", call.backend.Name), b)
 }
 
@@ -291,17 +384,14 @@ func (call *call) abandon(b *batch) {
 	if call.server != nil {
 		call.server.reset(http2.ErrCodeCancel, b)
 	}
+	call.code = codes.Canceled
 	call.finish(b)
 }
 
 // settle closes halves that have ended.
 func (call *call) settle(b *batch) {
 	if s := call.server; s != nil && !s.closed && s.recvEnd {
-		if s.sentEnd {
-			s.close(b)
-		} else {
-			s.reset(http2.ErrCodeNo, b)
-		}
+		s.closeOrReset(b)
 		b.wake(call.backend)
 	}
 	c := &call.caller
@@ -326,9 +416,18 @@ func (call *call) finish(b *batch) {
 	}
 	call.done = true
 	call.replay.clear(&call.proxy.budget)
-	if call.route == nil {
+	if call.backend == nil { // it was never let in
 		return
 	}
+	if call.pause != nil {
+		call.pause.Stop() // or it runs, and finds the call done
+	}
+	if call.resent > 0 {
+		call.route.retries.open.Add(-1)
+	}
+	call.route.counts.ended(call.code, call.proxy.now()-call.since)
+	call.route.limits.leave()
+	call.mirror()
 	call.route.deadlines.remove(call)
 	call.backend.leave(call)
 	call.backend.active.Add(-1)

@@ -12,6 +12,7 @@ import (
 // callerConn is the role of a connection that a client made: the gateway is the HTTP/2 server.
 type callerConn struct {
 	*conn
+	fixed    *route // of all calls; nil: they are routed
 	last     uint32 // the highest stream that the client opened; conn.mu guards it
 	goneAway bool   // last was told in GOAWAY; conn.mu guards it
 }
@@ -30,7 +31,7 @@ func (cc *callerConn) headers(stream uint32, fields []hpack.HeaderField, end, to
 	if stream%2 == 0 {
 		return connError{http2.ErrCodeProtocol, "a client's stream with an even number"} // section 5.1.1
 	}
-	call := &call{proxy: cc.proxy}
+	call := &call{proxy: cc.proxy, route: cc.fixed}
 	s := &call.caller
 	*s = half{call: call, conn: cc.conn, id: stream, window: streamWindow, length: -1, began: true, recvEnd: end}
 	call.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc/codes"
 )
 
 // request is what routing needs of a request's fields.
@@ -100,6 +101,14 @@ type response struct {
 	status        int
 	grpcStatus    string
 	contentLength int64 // -1: not given
+}
+
+// code is that of a response that ends with its headers, or is no gRPC.
+func (r response) code() codes.Code {
+	if r.status != 200 && r.grpcStatus == "" {
+		return codeOfHTTP(r.status)
+	}
+	return parseCode(r.grpcStatus)
 }
 
 // parseResponse reads the fields of a response; an error means that it is malformed.

@@ -48,11 +48,16 @@ var fuzzSeeds = [][]byte{
 	{6, 0, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8, 7, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0}, // PING, GOAWAY
 }
 
+// dialFunc is a Dialer.
+type dialFunc func(context.Context) (net.Conn, error)
+
+func (f dialFunc) DialContext(ctx context.Context) (net.Conn, error) { return f(ctx) }
+
 // fuzzProxy serves one proxy for all inputs of a worker. What its calls hold must be zero between inputs.
 func fuzzProxy(f *testing.F, dial func(context.Context) (net.Conn, error)) *Proxy {
 	f.Helper()
 	o := everything()
-	o.Backends[0].Dial = dial
+	o.Backends[0].Dial = dialFunc(dial)
 	o.Log = slog.New(slog.DiscardHandler)
 	p, err := New(o)
 	if err != nil {
@@ -70,7 +75,7 @@ func fuzzProxy(f *testing.F, dial func(context.Context) (net.Conn, error)) *Prox
 func converse(t *testing.T, p *Proxy, frames []byte) {
 	t.Helper()
 	client, server := net.Pipe()
-	p.serveCaller(server)
+	p.serveSocket(server, nil)
 	go func() { _, _ = io.Copy(io.Discard, client) }()
 	if err := client.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)

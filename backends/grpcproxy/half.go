@@ -181,6 +181,15 @@ func (s *half) reset(code http2.ErrCode, b *batch) {
 	}
 }
 
+// closeOrReset closes the half of a backend that has answered; one that has more to send or to get is reset (section 8.1).
+func (s *half) closeOrReset(b *batch) {
+	if s.sentEnd && s.recvEnd {
+		s.close(b)
+	} else {
+		s.reset(http2.ErrCodeNo, b)
+	}
+}
+
 // close forgets the half. What was queued is lost.
 func (s *half) close(b *batch) {
 	if s.closed {

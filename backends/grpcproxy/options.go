@@ -6,6 +6,8 @@ import (
 	"net"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"gateway/internal/metrics"
 )
 
@@ -38,22 +40,57 @@ type Options struct {
 	// Keepalive is for how long a peer may be silent before it is sent a PING; a backend is only while calls are open.
 	// No answer within 20 s ends the connection. 0: 5 min.
 	Keepalive time.Duration
+	// Resolver looks names up. nil: net.DefaultResolver.
+	Resolver *net.Resolver
+	// OwnServices has the gateway answer grpc.health.v1 and server reflection, unless a route names these services.
+	OwnServices bool
 	// Metrics counts. nil: nobody sees it.
 	Metrics *metrics.Metrics
 	// Log receives what an operator must know: a backend lost, a backend back. nil: slog.Default().
 	Log *slog.Logger
 }
 
-// Route sends the calls that match Pattern to one of several backends.
+// Route sends the calls that match Pattern and Metadata to one of several backends.
 type Route struct {
 	// Pattern is "/package.Service/Method", "/package.Service/*" or "*".
 	Pattern string
+	// Metadata is what a call must carry besides: the value, a value that ends in "*" for how it must begin, or "*" for
+	// any. Of the routes with one pattern the first that fits is taken, those that ask nothing last.
+	Metadata map[string]string
 	// Timeout bounds a call; the caller's own deadline holds where it is sooner. 0: the caller's alone.
 	Timeout time.Duration
 	// MessageBytesMax bounds one message, either way. 0: Options.MessageBytesMax.
 	MessageBytesMax int64
+	// WaitForReady lets calls wait for a backend that cannot be reached, for 30 s at most. false: they end UNAVAILABLE.
+	WaitForReady bool
+	// CallsPerSecond bounds the calls of all callers together; as many may come at once. 0: no bound.
+	CallsPerSecond int
+	// ConcurrentMax bounds the calls in flight. 0: no bound.
+	ConcurrentMax int
+	// Retry says which failures are tried again. The zero value: those that no backend has seen, and no others.
+	Retry Retry
+	// SetMetadata is what the backend gets, instead of what the caller may have sent by these names.
+	SetMetadata map[string]string
+	// RemoveMetadata is what the backend does not get.
+	RemoveMetadata []string
+	// Mirrors get copies of calls.
+	Mirrors []Mirror
 	// To is chosen from by weight, for each call anew. At least one.
 	To []Weighted
+}
+
+// Retry is what gRFC A6 calls a retry policy. A call is tried again until response headers have come, and while no more
+// than 256 KiB of it were sent.
+type Retry struct {
+	// Attempts is how often a call is tried, the first time included. 0, 1: once.
+	Attempts int
+	// On are the codes that are tried again. Empty: UNAVAILABLE.
+	On []codes.Code
+	// Budget is the share of the route's calls in flight that may be retries; 3 always may. 0: 0.2.
+	Budget float64
+	// BackoffFirst is the mean wait before the first retry; it doubles each time, up to 20 times itself. A server's
+	// grpc-retry-pushback-ms takes its place. 0: 25 ms.
+	BackoffFirst time.Duration
 }
 
 // Weighted is one choice of a route.
@@ -68,15 +105,53 @@ type Weighted struct {
 type Backend struct {
 	// Name is what routes, messages and metrics call it.
 	Name string
-	// Targets are "host:port", "dns:///host:port" or "unix:///path". A name is resolved again for every connection.
+	// Targets are "host:port", "dns:///host:port", "srv:///name" or "unix:///path". Names are resolved, again every 30 s
+	// and after failures; each address of one is a target of its own. A name that srv:/// has without "_" in front means
+	// _grpc._tcp.name.
 	Targets []string
-	// Balance is how calls spread over the targets: "round_robin" or "least_request". "": round_robin.
+	// Balance is how calls spread over the targets: "round_robin", "least_request" or "ring_hash". "": round_robin.
 	Balance string
+	// HashKey is the metadata whose value ring_hash goes by: the same value, the same target. Calls without it go anywhere.
+	HashKey string
 	// Authority replaces the :authority that the caller sent. "": the caller's.
 	Authority string
-	// Dial replaces dialling of Targets, for a server in this process. It returns when ctx ends, at the latest. nil:
-	// Targets are dialled.
-	Dial func(ctx context.Context) (net.Conn, error)
+	// Health is the service that targets are asked for by grpc.health.v1; one that is not SERVING gets no calls. "": nobody
+	// asks.
+	Health string
+	// TLS is spoken with the targets. nil: plaintext.
+	TLS *TLS
+	// Dial replaces dialling of Targets, for a server in this process. nil: Targets are dialled.
+	Dial Dialer
+}
+
+// TLS says whom a backend is to be, and who the gateway is. All are PEM; ServerName is the Authority, or the target's host.
+type TLS struct {
+	// CA are the certificates that a backend's is checked against. Empty: those of the system.
+	CA string
+	// Cert and Key are shown to backends that ask. Empty: none is.
+	Cert, Key string
+}
+
+// Dialer connects to a server in this process. Backends with equal dialers are the same.
+type Dialer interface {
+	// DialContext returns when ctx ends, at the latest.
+	DialContext(ctx context.Context) (net.Conn, error)
+}
+
+// Mirror sends a copy of calls, unary or server streaming, to another backend, and compares what it answers.
+type Mirror struct {
+	// Backend is a name in Options.Backends.
+	Backend string
+	// Percent of the route's calls is copied. 0: all.
+	Percent float64
+	// Compare is "bytes" or "proto". "": nothing is compared.
+	Compare string
+	// Ignore are fields that may differ, for proto: "name", "outer.name".
+	Ignore []string
+	// Descriptors is a FileDescriptorSet, for proto. Empty: the backends are asked by reflection.
+	Descriptors string
+	// Samples is how many differing answers Status shows, 10 at most. 0: none, as they hold what calls said.
+	Samples int
 }
 
 func (o Options) withDefaults() Options {
@@ -94,6 +169,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Keepalive == 0 {
 		o.Keepalive = keepaliveDefault
+	}
+	if o.Resolver == nil {
+		o.Resolver = net.DefaultResolver
 	}
 	if o.Metrics == nil {
 		o.Metrics = metrics.New()

@@ -30,10 +30,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"gateway/internal/metrics"
 )
 
 // noDeadline takes a deadline away.
@@ -41,9 +45,12 @@ var noDeadline time.Time
 
 // Proxy is a gRPC reverse proxy. Make one with New; it is safe for concurrent use.
 type Proxy struct {
-	table           *table
-	backends        []*backend
+	table           atomic.Pointer[table]
+	unrouted        counts // of calls without a route
 	log             *slog.Logger
+	metrics         *metrics.Metrics
+	resolver        *net.Resolver
+	own             *ownServices // nil: none
 	streamsMax      uint32
 	messageBytesMax int64
 	headerBytesMax  int
@@ -63,6 +70,8 @@ type Proxy struct {
 	idle      chan struct{}      // closed when stopping and no caller is left
 	stopping  bool               // no more listeners, connections, calls
 	stopped   bool               // no more tasks
+	backends  []*backend         // that the plan names
+	leaving   []*backend         // that earlier ones named, until their calls are over
 }
 
 // Status is a snapshot for people.
@@ -70,14 +79,16 @@ type Status struct {
 	Callers       int             `json:"callers"`        // client connections
 	BufferedBytes int64           `json:"buffered_bytes"` // held back for slow readers and for retries
 	Backends      []BackendStatus `json:"backends"`
+	Mirrors       []MirrorStatus  `json:"mirrors,omitempty"`
 }
 
 // BackendStatus is what a backend does now.
 type BackendStatus struct {
-	Name    string         `json:"name"`
-	Active  int64          `json:"active"`  // calls in flight
-	Started int64          `json:"started"` // calls since the start
-	Targets []TargetStatus `json:"targets"`
+	Name      string         `json:"name"`
+	LastError string         `json:"last_error,omitempty"` // of looking names up
+	Active    int64          `json:"active"`               // calls in flight
+	Started   int64          `json:"started"`              // calls since the start
+	Targets   []TargetStatus `json:"targets"`
 }
 
 // TargetStatus is what one address of a backend does now.
@@ -85,6 +96,8 @@ type TargetStatus struct {
 	Address     string `json:"address"`
 	Connections int    `json:"connections"`
 	Active      int64  `json:"active"`               // calls in flight
+	Ejected     bool   `json:"ejected,omitempty"`    // after failures in a row
+	Unhealthy   bool   `json:"unhealthy,omitempty"`  // by grpc.health.v1
 	LastError   string `json:"last_error,omitempty"` // why there is no connection
 }
 
@@ -92,28 +105,29 @@ type TargetStatus struct {
 func New(o Options) (*Proxy, error) {
 	o = o.withDefaults()
 	p := &Proxy{
-		log: o.Log, keepalive: o.Keepalive, abuses: o.Metrics.GRPC.Abuses, streamsMax: o.StreamsMax, messageBytesMax: o.MessageBytesMax, headerBytesMax: o.HeaderBytesMax,
-		epoch: time.Now(), listeners: map[net.Listener]struct{}{}, callers: map[*conn]struct{}{}, others: map[*conn]struct{}{},
+		log: o.Log, metrics: o.Metrics, keepalive: o.Keepalive, abuses: o.Metrics.GRPC.Abuses, streamsMax: o.StreamsMax,
+		messageBytesMax: o.MessageBytesMax, headerBytesMax: o.HeaderBytesMax, resolver: o.Resolver, epoch: time.Now(),
+		listeners: map[net.Listener]struct{}{}, callers: map[*conn]struct{}{}, others: map[*conn]struct{}{},
 	}
 	p.budget.max = o.BufferBytesMax
-	named := make(map[string]*backend, len(o.Backends))
-	for _, b := range o.Backends {
-		ready, err := newBackend(p, b)
-		if err != nil {
+	p.unrouted = newCounts(o.Metrics.GRPC, "")
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.table.Store(newTable())
+	if o.OwnServices {
+		var err error
+		if p.own, err = newOwnServices(p); err != nil {
+			p.cancel()
 			return nil, err
 		}
-		if named[b.Name] != nil {
-			return nil, fmt.Errorf("backend %q: given twice", b.Name)
-		}
-		named[b.Name] = ready
-		p.backends = append(p.backends, ready)
 	}
-	var err error
-	if p.table, err = newTable(p, o.Routes, named); err != nil {
+	plan, err := p.Plan(o.Routes, o.Backends)
+	if err != nil {
+		p.cancel()
+		p.own.stop()
 		return nil, err
 	}
-	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.tasks.Go(p.watch)
+	p.Apply(plan)
 	return p, nil
 }
 
@@ -135,7 +149,7 @@ func (p *Proxy) Serve(l net.Listener) error {
 			}
 			return fmt.Errorf("accept a grpc client: %w", err)
 		}
-		p.serveCaller(socket)
+		p.serveSocket(socket, nil)
 	}
 }
 
@@ -157,8 +171,9 @@ func (p *Proxy) unlisten(l net.Listener) bool {
 	return p.stopping
 }
 
-func (p *Proxy) serveCaller(socket net.Conn) {
-	cc := new(callerConn)
+// serveSocket serves a client all of whose calls go one way; nil: they are routed.
+func (p *Proxy) serveSocket(socket net.Conn, fixed *route) {
+	cc := &callerConn{fixed: fixed}
 	cc.conn = newConn(p, socket, cc)
 	p.mu.Lock()
 	if p.stopping {
@@ -209,6 +224,9 @@ func (p *Proxy) forget(c *conn) {
 // Shutdown closes the listeners, sends GOAWAY to all clients, waits for their calls, and stops; calls still open when
 // ctx ends are cut. It returns ctx's error where connections were cut.
 func (p *Proxy) Shutdown(ctx context.Context) error {
+	for _, r := range p.table.Load().all {
+		r.endMirrors()
+	}
 	idle := p.stop()
 	var err error
 	select {
@@ -218,6 +236,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	}
 	p.mu.Lock()
 	p.stopped = true
+	backends := slices.Concat(p.backends, p.leaving)
 	p.cancel()
 	for _, conns := range []map[*conn]struct{}{p.callers, p.others} {
 		for c := range conns {
@@ -225,6 +244,10 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 		}
 	}
 	p.mu.Unlock()
+	for _, be := range backends {
+		be.end()
+	}
+	p.own.stop()
 	p.tasks.Wait()
 	return err
 }
@@ -255,9 +278,15 @@ func (p *Proxy) stop() <-chan struct{} {
 func (p *Proxy) Status() Status {
 	p.mu.Lock()
 	s := Status{Callers: len(p.callers), BufferedBytes: p.budget.used.Load()}
+	backends := p.backends
 	p.mu.Unlock()
-	for _, b := range p.backends {
+	for _, b := range backends {
 		s.Backends = append(s.Backends, b.status())
+	}
+	for _, r := range p.table.Load().all {
+		for _, m := range r.mirrors {
+			s.Mirrors = append(s.Mirrors, m.status())
+		}
 	}
 	return s
 }

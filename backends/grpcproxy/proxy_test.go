@@ -61,7 +61,7 @@ func TestMostSpecificRouteWins(t *testing.T) {
 		"/":                                   "rest",
 		"":                                    "rest",
 	} {
-		if got := p.table.find(method).pick().Name; got != want {
+		if got := p.table.Load().find(method, nil).pick().Name; got != want {
 			t.Errorf("%q goes to %s, want %s", method, got, want)
 		}
 	}
@@ -137,7 +137,7 @@ func TestTargetsOtherThanTCP(t *testing.T) {
 	for name, b := range map[string]Backend{
 		"unix":      {Targets: []string{"unix://" + socket.Addr().String()}},
 		"dns":       {Targets: []string{"dns:///" + startService(t, named("dns"))}},
-		"in memory": {Dial: memory.DialContext},
+		"in memory": {Dial: dialFunc(memory.DialContext)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for on, l := range map[string]net.Listener{"unix": socket, "in memory": memory} {

@@ -2,70 +2,113 @@ package grpcproxy
 
 import (
 	"fmt"
+	"maps"
 	"math/bits"
+	"slices"
 	"strings"
 	"sync/atomic"
 
 	"golang.org/x/net/http2/hpack"
 )
 
-// table finds the route of a method: the full name first, then its service, then "*".
+// table finds the route of a method: the full name first, then its service, then "*". Among routes of one pattern those
+// that ask for metadata stand before the one that does not. A table does not change.
 type table struct {
-	methods  map[string]*route
-	services map[string]*route // by "/package.Service"
-	rest     *route
+	methods  map[string][]*route
+	services map[string][]*route // by "/package.Service"
+	rest     []*route
+	all      []*route
+	own      *route // of the gateway's own services; nil: none
 }
 
 // route is a Route made ready for calls.
 type route struct {
 	Route
+	asked     Route // as it was given, without defaults
 	backends  []*backend
 	ends      []uint64 // running sum of the weights; the last is the total
 	turn      atomic.Uint64
 	deadlines deadlines
+	limits    limits
+	retries   retries
+	edits     edits
+	counts    counts
+	mirrors   []*mirror
 }
 
-func newTable(p *Proxy, routes []Route, backends map[string]*backend) (*table, error) {
-	t := &table{methods: map[string]*route{}, services: map[string]*route{}}
-	for _, r := range routes {
-		ready, err := newRoute(p, r, backends)
-		if err != nil {
-			return nil, fmt.Errorf("grpc route %q: %w", r.Pattern, err)
-		}
-		if !t.add(ready) {
-			return nil, fmt.Errorf("grpc route %q: given twice", r.Pattern)
-		}
-	}
-	return t, nil
+func newTable() *table {
+	return &table{methods: map[string][]*route{}, services: map[string][]*route{}}
 }
 
-// add reports false where the pattern has a route already.
+// add reports false where the pattern and metadata have a route already.
 func (t *table) add(r *route) bool {
-	where, key := t.methods, r.Pattern
-	if service, found := strings.CutSuffix(r.Pattern, "/*"); found {
-		where, key = t.services, service
+	t.all = append(t.all, r)
+	added := false
+	insert := func(list []*route) []*route {
+		for _, have := range list {
+			if maps.Equal(have.Metadata, r.Metadata) {
+				return list
+			}
+		}
+		added = true
+		if n := len(list); n > 0 && len(list[n-1].Metadata) == 0 {
+			return slices.Insert(list, n-1, r)
+		}
+		return append(list, r)
 	}
 	if r.Pattern == "*" {
-		taken := t.rest != nil
-		t.rest = r
-		return !taken
+		t.rest = insert(t.rest)
+	} else if service, found := strings.CutSuffix(r.Pattern, "/*"); found {
+		t.services[service] = insert(t.services[service])
+	} else {
+		t.methods[r.Pattern] = insert(t.methods[r.Pattern])
 	}
-	_, taken := where[key]
-	where[key] = r
-	return !taken
+	return added
 }
 
 // find returns nil where no route fits.
-func (t *table) find(method string) *route {
-	if r := t.methods[method]; r != nil {
+func (t *table) find(method string, fields []hpack.HeaderField) *route {
+	if r := fitting(t.methods[method], fields); r != nil {
 		return r
 	}
+	service := ""
 	if slash := strings.LastIndexByte(method, '/'); slash > 0 {
-		if r := t.services[method[:slash]]; r != nil {
+		service = method[:slash]
+		if r := fitting(t.services[service], fields); r != nil {
 			return r
 		}
 	}
-	return t.rest
+	if t.own != nil && isOwnService(service) {
+		return t.own
+	}
+	return fitting(t.rest, fields)
+}
+
+func fitting(routes []*route, fields []hpack.HeaderField) *route {
+	for _, r := range routes {
+		if r.fits(fields) {
+			return r
+		}
+	}
+	return nil
+}
+
+// fits reports whether the call carries what the route asks for.
+func (r *route) fits(fields []hpack.HeaderField) bool {
+	for name, want := range r.Metadata {
+		if !slices.ContainsFunc(fields, func(f hpack.HeaderField) bool { return f.Name == name && valueFits(f.Value, want) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// valueFits holds the rule of Route.Metadata.
+func valueFits(value, want string) bool {
+	if prefix, found := strings.CutSuffix(want, "*"); found {
+		return strings.HasPrefix(value, prefix)
+	}
+	return value == want
 }
 
 func newRoute(p *Proxy, r Route, backends map[string]*backend) (*route, error) {
@@ -75,15 +118,35 @@ func newRoute(p *Proxy, r Route, backends map[string]*backend) (*route, error) {
 	if len(r.To) == 0 {
 		return nil, fmt.Errorf("names no backend")
 	}
-	ready := &route{Route: r}
+	ready := &route{Route: r, asked: r, counts: newCounts(p.metrics.GRPC, r.Pattern)}
 	ready.deadlines.init(p, r.Timeout)
 	if ready.MessageBytesMax == 0 {
 		ready.MessageBytesMax = p.messageBytesMax
 	}
+	ready.limits.init(r)
+	ready.retries.init(r.Retry)
+	if err := ready.edits.init(r); err != nil {
+		return nil, err
+	}
+	if err := ready.weigh(backends); err != nil {
+		return nil, err
+	}
+	for _, m := range r.Mirrors {
+		mirror, err := newMirror(p, ready, m, backends)
+		if err != nil {
+			return nil, fmt.Errorf("mirror %q: %w", m.Backend, err)
+		}
+		ready.mirrors = append(ready.mirrors, mirror)
+	}
+	return ready, nil
+}
+
+// weigh makes backends and ends.
+func (r *route) weigh(backends map[string]*backend) error {
 	weightless := true
 	for _, to := range r.To {
 		if to.Weight < 0 {
-			return nil, fmt.Errorf("backend %q has the weight %d: a weight is 0 or more", to.Backend, to.Weight)
+			return fmt.Errorf("backend %q has the weight %d: a weight is 0 or more", to.Backend, to.Weight)
 		}
 		weightless = weightless && to.Weight == 0
 	}
@@ -91,16 +154,16 @@ func newRoute(p *Proxy, r Route, backends map[string]*backend) (*route, error) {
 	for _, to := range r.To {
 		b := backends[to.Backend]
 		if b == nil {
-			return nil, fmt.Errorf("there is no backend %q", to.Backend)
+			return fmt.Errorf("there is no backend %q", to.Backend)
 		}
 		end += uint64(to.Weight)
 		if weightless {
 			end++
 		}
-		ready.backends = append(ready.backends, b)
-		ready.ends = append(ready.ends, end)
+		r.backends = append(r.backends, b)
+		r.ends = append(r.ends, end)
 	}
-	return ready, nil
+	return nil
 }
 
 // checkPattern accepts "*", "/service/*" and "/service/method".
@@ -129,24 +192,4 @@ func (r *route) pick() *backend {
 		}
 	}
 	return r.backends[len(r.backends)-1]
-}
-
-// edit returns the fields as they go to the backend: with the route's timeout where that is sooner than the caller's.
-func (r *route) edit(fields []hpack.HeaderField, q request) []hpack.HeaderField {
-	if r.Timeout == 0 {
-		return fields
-	}
-	own := hpack.HeaderField{Name: "grpc-timeout", Value: r.deadlines.header}
-	if q.timeout == "" {
-		return append(fields, own)
-	}
-	if theirs, ok := parseTimeout(q.timeout); ok && theirs <= r.Timeout {
-		return fields
-	}
-	for i := range fields {
-		if fields[i].Name == own.Name {
-			fields[i] = own
-		}
-	}
-	return fields
 }

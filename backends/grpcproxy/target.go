@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,31 +25,66 @@ const (
 // Rules. free is on the way of each call and takes no lock. A goroutine, connect, runs from the time when a connection is
 // wanted until there is one, through back-offs, or until the proxy is shut down.
 type target struct {
+	place
 	backend *backend
-	address string
+	ctx     context.Context // ends with the target
+	cancel  context.CancelFunc
 	ready   atomic.Pointer[[]*backendConn]
 	wanted  atomic.Bool // connect runs
 	resting atomic.Bool // connect waits, as the last attempt failed
+	sick    atomic.Bool // grpc.health.v1 says so
+	eject   ejection
 
 	mu       sync.Mutex
 	failures int // in a row
 	lastErr  error
 }
 
-func newTarget(be *backend, address string) *target {
-	t := &target{backend: be, address: address}
+func newTarget(be *backend, at place) *target {
+	t := &target{place: at, backend: be}
+	t.ctx, t.cancel = context.WithCancel(be.ctx)
 	t.ready.Store(new([]*backendConn))
 	return t
 }
 
-// free returns a connection with a free stream, or nil. hope says whether there will be one soon.
-func (t *target) free() (bc *backendConn, hope bool) {
+// begin starts what runs without calls.
+func (t *target) begin() {
+	if t.backend.Health != "" {
+		t.backend.proxy.start(t.watchHealth)
+	}
+}
+
+// end lets the calls that are there finish, and takes no more.
+func (t *target) end() {
+	t.cancel()
+	t.mu.Lock()
 	ready := *t.ready.Load()
+	t.ready.Store(new([]*backendConn))
+	t.mu.Unlock()
+	var b batch
 	for _, bc := range ready {
+		bc.drainStreams(&b)
+	}
+	b.run()
+	t.eject.clear(t.backend)
+}
+
+// open returns a connection with a free stream, or nil.
+func (t *target) open() *backendConn {
+	for _, bc := range *t.ready.Load() {
 		if bc.open.Load() < bc.openMax.Load() {
-			return bc, true
+			return bc
 		}
 	}
+	return nil
+}
+
+// free is open, and has a connection made where there is none. hope says whether there will be one soon.
+func (t *target) free() (bc *backendConn, hope bool) {
+	if bc := t.open(); bc != nil {
+		return bc, true
+	}
+	ready := *t.ready.Load()
 	if len(ready) < connsMax && t.wanted.CompareAndSwap(false, true) && !t.backend.proxy.start(t.connect) {
 		return nil, false // shut down
 	}
@@ -67,7 +101,7 @@ func (t *target) load() (calls int64) {
 
 // connect makes one connection, however long it takes.
 func (t *target) connect() {
-	ctx := t.backend.proxy.ctx
+	ctx := t.ctx
 	for {
 		bc, err := t.dial(ctx)
 		if err == nil {
@@ -110,15 +144,17 @@ func (t *target) dial(ctx context.Context) (*backendConn, error) {
 	}
 }
 
+// socket connects, with TLS where the backend has it.
 func (t *target) socket(ctx context.Context) (net.Conn, error) {
 	if t.backend.Dial != nil {
-		return t.backend.Dial(ctx)
+		return t.backend.Dial.DialContext(ctx)
 	}
 	var dialer net.Dialer
-	if path, found := strings.CutPrefix(t.address, "unix://"); found {
-		return dialer.DialContext(ctx, "unix", path)
+	socket, err := dialer.DialContext(ctx, t.network, t.address)
+	if err != nil || t.backend.tls == nil {
+		return socket, err
 	}
-	return dialer.DialContext(ctx, "tcp", strings.TrimPrefix(t.address, "dns:///"))
+	return t.secure(ctx, socket)
 }
 
 // connected offers the connection to calls.
@@ -126,9 +162,13 @@ func (t *target) connected(bc *backendConn) {
 	t.mu.Lock()
 	lost := t.lastErr != nil
 	t.lastErr = nil
+	ended := t.ctx.Err() != nil
 	select {
 	case <-bc.gone: // already: closed has been here, or waits for the lock
 	default:
+		if ended {
+			break
+		}
 		ready := append([]*backendConn{bc}, *t.ready.Load()...)
 		t.ready.Store(&ready)
 	}
@@ -138,6 +178,9 @@ func (t *target) connected(bc *backendConn) {
 		t.backend.proxy.log.Info("grpc target is back", "backend", t.backend.Name, "target", t.address)
 	}
 	var b batch
+	if ended {
+		bc.drainStreams(&b)
+	}
 	b.wake(t.backend)
 	b.run()
 }
@@ -150,7 +193,8 @@ func (t *target) failed(err error) time.Duration {
 	t.lastErr = err
 	t.mu.Unlock()
 	t.resting.Store(true)
-	if first && t.backend.proxy.ctx.Err() == nil {
+	t.backend.askAgain()
+	if first && t.ctx.Err() == nil {
 		t.backend.proxy.log.Warn("grpc target lost", "backend", t.backend.Name, "target", t.address, "err", err)
 	}
 	var b batch
@@ -183,6 +227,7 @@ func (t *target) status() TargetStatus {
 	if t.lastErr != nil {
 		s.LastError = t.lastErr.Error()
 	}
+	s.Ejected, s.Unhealthy = t.eject.active(t.backend.proxy.now()), t.sick.Load()
 	return s
 }
 

@@ -5,6 +5,7 @@ package grpcproxy
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -53,10 +54,14 @@ func (p *Proxy) look() {
 	for _, c := range conns {
 		c.look(now, &b)
 	}
-	for _, be := range p.backends {
+	p.mu.Lock()
+	backends := slices.Concat(p.backends, p.leaving)
+	p.mu.Unlock()
+	for _, be := range backends {
 		be.look(now, &b)
 	}
 	b.run()
+	p.endLeaving(now)
 }
 
 // look ends the connection when the peer has left a frame unfinished or does not answer, and pings a silent one.
@@ -96,8 +101,12 @@ func (c *conn) ping(data string, b *batch) {
 	b.touch(c)
 }
 
-// look ends the waiting of calls that have waited for too long.
+// look ends the waiting of calls that have waited for too long, and the ejections whose time is over.
 func (be *backend) look(now time.Duration, b *batch) {
+	be.readmit(now)
+	if be.queued.Load() > 0 {
+		b.wake(be)
+	}
 	for {
 		be.mu.Lock()
 		call := be.waiting.first()
@@ -109,8 +118,17 @@ func (be *backend) look(now time.Duration, b *batch) {
 		be.mu.Unlock()
 		call.mu.Lock()
 		if !call.done && call.server == nil {
-			call.fail(codes.ResourceExhausted, fmt.Sprintf("backend %q had no free stream within %v", be.Name, waitMax), b)
+			call.waitedEnough(b)
 		}
 		call.mu.Unlock()
 	}
+}
+
+// waitedEnough ends a call that has waited for waitMax: for a free stream, or for a backend to come back.
+func (call *call) waitedEnough(b *batch) {
+	if call.route.WaitForReady {
+		call.fail(codes.Unavailable, fmt.Sprintf("the gateway could not reach backend %q within %v", call.backend.Name, waitMax), b)
+		return
+	}
+	call.fail(codes.ResourceExhausted, fmt.Sprintf("backend %q had no free stream within %v", call.backend.Name, waitMax), b)
 }
