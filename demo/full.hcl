@@ -203,6 +203,10 @@ admin {
   # token = env("ADMIN_TOKEN") # or file("admin.token"), relative to this file
 }
 
+meter {
+  file = "meter.json" # who spoke ZeroMQ, and when, outlives a restart; see gateway migration
+}
+
 log {
   format = "text" # text, json
   level  = "info" # debug, info, warn, error

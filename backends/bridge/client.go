@@ -16,7 +16,7 @@ import (
 type client struct {
 	inlet  *Inlet
 	socket *zmtp.Socket
-	visit  *visit
+	from   *Source
 
 	ctx    context.Context // of its calls: ends when it leaves or is cut, and carries the metadata
 	cancel context.CancelFunc
@@ -41,8 +41,8 @@ const (
 )
 
 // call serves a client until it leaves.
-func (i *Inlet) call(conn *zmtp.Conn, plan *Plan, v *visit) Outcome {
-	c := &client{inlet: i, visit: v, stopping: make(chan struct{}), topics: map[string]context.CancelFunc{}}
+func (i *Inlet) call(conn *zmtp.Conn, plan *Plan, from *Source) Outcome {
+	c := &client{inlet: i, from: from, stopping: make(chan struct{}), topics: map[string]context.CancelFunc{}}
 	window := 1
 	o := zmtp.SocketOptions{
 		Options:          zmtp.Options{SocketType: i.options.Socket, MessageBytesMax: plan.MessageBytesMax},
@@ -89,7 +89,7 @@ func (i *Inlet) call(conn *zmtp.Conn, plan *Plan, v *visit) Outcome {
 }
 
 func clientMetadata(block string, conn *zmtp.Conn) metadata.MD {
-	md := metadata.Pairs(mdBlock, block, mdClient, hostOf(conn.RemoteAddr()))
+	md := metadata.Pairs(mdBlock, block, mdClient, hostOf(conn.RemoteAddr()).String())
 	peer := conn.Peer()
 	if id := peer.Identity(); len(id) > 0 {
 		md.Set(mdIdentity, string(id))
@@ -159,7 +159,7 @@ func (c *client) awaitIdle(ctx context.Context) error {
 func (c *client) heard() {
 	c.received++
 	c.inlet.counts.in.Inc()
-	c.visit.spoke()
+	c.from.Spoke()
 }
 
 // request makes a call of a message. It waits only while too many are in flight.
@@ -181,7 +181,7 @@ func (c *client) request(from *zmtp.Link, m *zmtp.Message) {
 		defer c.asked.Done()
 		defer func() { <-c.slots }()
 		err := c.ask(&body, n, reply)
-		c.inlet.called(c.visit, err)
+		c.inlet.called(err)
 		if err != nil {
 			c.answerStatus(from, reply, status.Convert(err))
 			return

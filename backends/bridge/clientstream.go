@@ -70,7 +70,7 @@ func (c *client) routed(from *zmtp.Link, m *zmtp.Message) {
 		envelope := envelopeOf(m, envelopeLen(m))
 		stream, err := c.open(plan, bidiStream)
 		if err != nil {
-			c.inlet.called(c.visit, err)
+			c.inlet.called(err)
 			c.answerStatus(from, envelope, status.Convert(err))
 			return
 		}
@@ -129,7 +129,7 @@ func (c *client) receive(to *zmtp.Link, s *clientStream) {
 		} else if cause := context.Cause(s.Context()); status.Code(err) == codes.Canceled && cause != nil {
 			err = cause
 		}
-		c.inlet.called(c.visit, err)
+		c.inlet.called(err)
 		c.answerStatus(to, cloneOf(s.envelope), status.Convert(err))
 		return
 	}
@@ -150,7 +150,7 @@ func (c *client) pulled(_ *zmtp.Link, m *zmtp.Message) {
 	}
 	body := m.Clone()
 	err := c.ask(&body, 0, &zmtp.Message{})
-	c.inlet.called(c.visit, err)
+	c.inlet.called(err)
 	if err != nil {
 		c.inlet.counts.drop(status.Code(err).String())
 	}
@@ -163,7 +163,7 @@ func (c *client) pour(plan *Plan, m *zmtp.Message) {
 		if c.stream == nil {
 			stream, err := c.open(plan, bidiStream)
 			if err != nil {
-				c.inlet.called(c.visit, err)
+				c.inlet.called(err)
 				c.inlet.counts.drop(status.Code(err).String())
 				return
 			}
@@ -200,7 +200,7 @@ func (c *client) closeStream() {
 			err = nil
 		}
 	}
-	c.inlet.called(c.visit, err)
+	c.inlet.called(err)
 }
 
 // subscribed begins the stream of a topic, or ends it. It is called with the socket's lock held.
@@ -217,7 +217,7 @@ func (c *client) subscribed(topic []byte, wanted bool) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	c.topics[string(topic)] = cancel
 	c.inlet.counts.in.Inc()
-	c.visit.spoke()
+	c.from.Spoke()
 	c.asked.Add(1)
 	go func() {
 		defer c.asked.Done()
@@ -234,7 +234,7 @@ func (c *client) feed(ctx context.Context, topic []byte) {
 		if ctx.Err() != nil {
 			return
 		}
-		c.inlet.called(c.visit, err)
+		c.inlet.called(err)
 		if status.Code(err) != codes.Unavailable || !pause(ctx, wait) {
 			return
 		}

@@ -36,8 +36,8 @@ func countsOf(o InletOptions) inletCounts {
 func (c *inletCounts) drop(reason string) { c.dropped.WithLabelValues(reason).Inc() }
 
 // called counts a call that a client's messages made, by its status.
-func (i *Inlet) called(v *visit, err error) {
+func (i *Inlet) called(err error) {
 	code := status.Code(err)
 	i.counts.calls.WithLabelValues(code.String()).Inc()
-	v.called(code)
+	i.options.Service.called(code)
 }

@@ -183,7 +183,7 @@ func (f *forwarder) connect(w Upstream) (*upstream, error) {
 }
 
 // serve makes a client's messages go upstream until it leaves.
-func (f *forwarder) serve(conn *zmtp.Conn, v *visit) Outcome {
+func (f *forwarder) serve(conn *zmtp.Conn, client *Source) Outcome {
 	var received int64
 	pass := f.passUnchanged
 	if f.kind == zmtp.DEALER {
@@ -194,7 +194,7 @@ func (f *forwarder) serve(conn *zmtp.Conn, v *visit) Outcome {
 		link = from
 		received++
 		f.inlet.counts.in.Inc()
-		v.spoke()
+		client.Spoke()
 		if pass(from, m) != nil {
 			f.inlet.counts.drop("stopping")
 		}
@@ -242,6 +242,14 @@ func (f *forwarder) subscribed(topic []byte, wanted bool) {
 		}
 		_ = tell(topic) // fails only when closed
 	}
+}
+
+func (f *forwarder) status() (all []UpstreamStatus) {
+	for _, u := range f.choice.Load().upstreams {
+		s := u.socket.Status()
+		all = append(all, UpstreamStatus{u.Name, s.Peers, s.Sent})
+	}
+	return all
 }
 
 // shutdown flushes what is queued on either side, until ctx ends. It returns how many clients were cut short.

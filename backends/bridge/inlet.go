@@ -83,6 +83,9 @@ type Access struct {
 	Users map[string]string
 }
 
+// protocolZMQ is what a Meter calls it.
+const protocolZMQ = "zmq"
+
 // Outcome is how a client's connection ended.
 type Outcome struct {
 	Messages int64  // that came
@@ -214,14 +217,14 @@ func (i *Inlet) serve(ctx context.Context, l *zmtp.Ladder, remote net.Addr) Outc
 		i.counts.refused.Inc()
 		return Outcome{Result: "handshake failed", Err: err}
 	}
-	visit := i.options.Service.come("zmq "+string(conn.Peer().Mechanism), remote)
-	defer visit.leave()
+	from := i.options.Service.Come(protocolZMQ, remote)
+	defer from.Left()
 	i.counts.clients.Inc()
 	defer i.counts.clients.Dec()
 	if plan.Method == "" {
-		return i.forward.serve(conn, visit)
+		return i.forward.serve(conn, from)
 	}
-	return i.call(conn, plan, visit)
+	return i.call(conn, plan, from)
 }
 
 // accept does the handshake.
@@ -284,4 +287,19 @@ func (i *Inlet) Clients() int {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return len(i.clients)
+}
+
+// UpstreamStatus is what an Inlet that forwards does with one service.
+type UpstreamStatus struct {
+	Name  string
+	Peers int   // connections
+	Sent  int64 // messages, since it is forwarded to
+}
+
+// Upstreams returns what an Inlet that forwards does now.
+func (i *Inlet) Upstreams() []UpstreamStatus {
+	if i.forward == nil {
+		return nil
+	}
+	return i.forward.status()
 }

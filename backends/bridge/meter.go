@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"encoding/json"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -14,51 +16,54 @@ import (
 // sourcesMax bounds the sources that a service remembers. Beyond it, who has been silent for longest is forgotten.
 const sourcesMax = 10_000
 
-// Meter keeps account of who still speaks ZeroMQ to which service. It outlives reloads. The zero value is empty.
+// Meter keeps account of who still speaks ZeroMQ to which service, and who speaks gRPC already. It outlives reloads, and by
+// Save and Load a restart. The zero value is empty; it is safe for concurrent use.
 type Meter struct {
 	mu       sync.Mutex
 	services map[string]*Service
 }
 
-// Service is the account of one service: of a zmq block, or of a grpc route that is beside it.
+// Service is the account of one service. A nil Service keeps none.
 type Service struct {
 	mu      sync.Mutex
-	sources map[sourceKey]*source
-	calls   map[codes.Code]int64
+	sources map[sourceKey]*Source
+	calls   map[string]int64 // by status code
 }
 
-type sourceKey struct{ protocol, address string }
+type sourceKey struct {
+	protocol string
+	address  netip.Addr // invalid: a unix socket
+}
 
-// source is who came from one address by one protocol.
-type source struct {
+// Source is who came from one address by one protocol. A nil Source keeps no account.
+type Source struct {
+	service     *Service
 	live        int
 	connections int64
 	messages    int64
-	last        time.Time // of the last message, or of the coming
-}
-
-// visit is a connection of a source. A nil visit keeps no account.
-type visit struct {
-	service *Service
-	source  *source
+	last        time.Time // of the last message, coming or leaving
 }
 
 // ServiceStatus is a Service for people and programs.
 type ServiceStatus struct {
 	Service string           `json:"service"`
 	Sources []SourceStatus   `json:"sources"`
-	Calls   map[string]int64 `json:"calls"` // by status code
+	Calls   map[string]int64 `json:"calls"` // that messages became, by status code
 }
 
-// SourceStatus is who came from one address by one protocol.
+// SourceStatus is a Source for people and programs.
 type SourceStatus struct {
 	Protocol    string    `json:"protocol"`
-	Address     string    `json:"address"`
-	Live        int       `json:"live"`        // connections now
-	Connections int64     `json:"connections"` // ever
-	Messages    int64     `json:"messages"`    // that it sent
-	Last        time.Time `json:"last"`        // when it last spoke
+	Address     string    `json:"address"` // "unix" for a unix socket
+	Live        int       `json:"live"`    // connections now
+	Connections int64     `json:"connections"`
+	Messages    int64     `json:"messages"` // that it sent, where they are seen
+	Last        time.Time `json:"last"`     // when it last came, spoke or left
+	Ago         float64   `json:"ago_s"`    // seconds since then
 }
+
+// addressUnix stands for clients that have no address.
+const addressUnix = "unix"
 
 // Service returns the account of a service, which it opens if there is none.
 func (m *Meter) Service(name string) *Service {
@@ -69,7 +74,7 @@ func (m *Meter) Service(name string) *Service {
 	}
 	s := m.services[name]
 	if s == nil {
-		s = &Service{sources: map[sourceKey]*source{}, calls: map[codes.Code]int64{}}
+		s = &Service{sources: map[sourceKey]*Source{}, calls: map[string]int64{}}
 		m.services[name] = s
 	}
 	return s
@@ -90,10 +95,14 @@ func (m *Meter) Status() []ServiceStatus {
 func (s *Service) status(name string) ServiceStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	status := ServiceStatus{Service: name, Sources: []SourceStatus{}, Calls: map[string]int64{}}
+	status := ServiceStatus{Service: name, Sources: make([]SourceStatus, 0, len(s.sources)), Calls: map[string]int64{}}
 	for key, from := range s.sources {
+		address := addressUnix
+		if key.address.IsValid() {
+			address = key.address.String()
+		}
 		status.Sources = append(status.Sources, SourceStatus{
-			key.protocol, key.address, from.live, from.connections, from.messages, from.last.Round(time.Second),
+			key.protocol, address, from.live, from.connections, from.messages, from.last, time.Since(from.last).Seconds(),
 		})
 	}
 	slices.SortFunc(status.Sources, func(a, b SourceStatus) int {
@@ -103,36 +112,40 @@ func (s *Service) status(name string) ServiceStatus {
 		return strings.Compare(a.Address+a.Protocol, b.Address+b.Protocol)
 	})
 	for code, n := range s.calls {
-		status.Calls[code.String()] = n
+		status.Calls[code] = n
 	}
 	return status
 }
 
-// come notes a connection. A nil Service keeps no account.
-func (s *Service) come(protocol string, remote net.Addr) *visit {
+// Come notes a connection. Left or Undone must follow.
+func (s *Service) Come(protocol string, client net.Addr) *Source {
 	if s == nil {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := sourceKey{protocol, hostOf(remote)}
-	from := s.sources[key]
-	if from == nil {
-		s.forgetOne()
-		from = &source{}
-		s.sources[key] = from
-	}
+	from := s.source(sourceKey{protocol, hostOf(client)})
 	from.live++
 	from.connections++
 	from.last = time.Now()
-	return &visit{s, from}
+	return from
 }
 
-// forgetOne makes room for another source, if need be. s.mu is held.
-func (s *Service) forgetOne() {
-	if len(s.sources) < sourcesMax {
-		return
+// source finds a source, or makes room for it and takes it in. s.mu is held.
+func (s *Service) source(key sourceKey) *Source {
+	if from := s.sources[key]; from != nil {
+		return from
 	}
+	if len(s.sources) >= sourcesMax {
+		s.forgetOne()
+	}
+	from := &Source{service: s}
+	s.sources[key] = from
+	return from
+}
+
+// forgetOne forgets the source that has been silent for longest. s.mu is held.
+func (s *Service) forgetOne() {
 	var oldest sourceKey
 	var last time.Time
 	for key, from := range s.sources {
@@ -143,46 +156,101 @@ func (s *Service) forgetOne() {
 	delete(s.sources, oldest)
 }
 
-func (v *visit) spoke() {
-	if v == nil {
+// Spoke notes a message.
+func (f *Source) Spoke() {
+	if f == nil {
 		return
 	}
 	now := time.Now()
-	v.service.mu.Lock()
-	defer v.service.mu.Unlock()
-	v.source.messages++
-	v.source.last = now
+	f.service.mu.Lock()
+	defer f.service.mu.Unlock()
+	f.messages++
+	f.last = now
 }
 
-func (v *visit) leave() {
-	if v == nil {
+// Left notes the end of a connection.
+func (f *Source) Left() {
+	if f == nil {
 		return
 	}
-	v.service.mu.Lock()
-	defer v.service.mu.Unlock()
-	v.source.live--
+	now := time.Now()
+	f.service.mu.Lock()
+	defer f.service.mu.Unlock()
+	f.live--
+	f.last = now
+}
+
+// Undone takes Come back.
+func (f *Source) Undone() {
+	if f == nil {
+		return
+	}
+	f.service.mu.Lock()
+	defer f.service.mu.Unlock()
+	f.live--
+	f.connections--
 }
 
 // called notes how a call ended.
-func (v *visit) called(code codes.Code) {
-	if v == nil {
+func (s *Service) called(code codes.Code) {
+	if s == nil {
 		return
 	}
-	v.service.mu.Lock()
-	defer v.service.mu.Unlock()
-	v.service.calls[code]++
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls[code.String()]++
 }
 
-// hostOf is an address without its port: a new connection is the same source. A unix peer has none.
-func hostOf(a net.Addr) string {
-	if a == nil {
-		return "unknown"
+// Save returns the accounts as text, for Load.
+func (m *Meter) Save() ([]byte, error) { return json.MarshalIndent(m.Status(), "", " ") }
+
+// Load adds accounts that Save returned. Nobody of them is live.
+func (m *Meter) Load(text []byte) error {
+	var all []ServiceStatus
+	if err := json.Unmarshal(text, &all); err != nil {
+		return fmt.Errorf("not the accounts of a meter: %w", err)
 	}
+	for _, saved := range all {
+		if err := m.Service(saved.Service).load(saved); err != nil {
+			return fmt.Errorf("service %q: %w", saved.Service, err)
+		}
+	}
+	return nil
+}
+
+func (s *Service) load(saved ServiceStatus) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, from := range saved.Sources {
+		key := sourceKey{protocol: from.Protocol}
+		if from.Address != addressUnix {
+			var err error
+			if key.address, err = netip.ParseAddr(from.Address); err != nil {
+				return err
+			}
+		}
+		to := s.source(key)
+		to.connections += from.Connections
+		to.messages += from.Messages
+		if from.Last.After(to.last) {
+			to.last = from.Last
+		}
+	}
+	for code, n := range saved.Calls {
+		s.calls[code] += n
+	}
+	return nil
+}
+
+// hostOf is an address without its port: a new connection is the same source. That of a unix socket is not valid.
+func hostOf(a net.Addr) netip.Addr {
 	if tcp, ok := a.(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap().String()
+		return tcp.AddrPort().Addr().Unmap()
 	}
-	if at, err := netip.ParseAddrPort(a.String()); err == nil {
-		return at.Addr().Unmap().String()
+	if a != nil {
+		if at, err := netip.ParseAddrPort(a.String()); err == nil {
+			return at.Addr().Unmap()
+		}
 	}
-	return a.Network()
+	return netip.Addr{}
 }

@@ -35,9 +35,10 @@ type instance struct {
 	load    func() (*config.Config, error) // for a reload
 	extra   []gateway.HTTPRoute            // besides those of the configuration
 
-	server *gateway.Server
-	grpc   gateway.Switch
-	meter  meter // who still speaks ZeroMQ
+	server  *gateway.Server
+	grpc    gateway.Switch
+	meter   meter // who still speaks ZeroMQ
+	metered bool  // its file was read
 
 	mu        sync.Mutex
 	resources resource.Set
@@ -60,7 +61,7 @@ type instance struct {
 func start(cfg *config.Config, log *slog.Logger, level *slog.LevelVar, load func() (*config.Config, error), extra ...gateway.HTTPRoute) (*instance, error) {
 	i := &instance{log: log, level: level, metrics: metrics.New(), started: time.Now(), failed: make(chan error, 1), load: load, extra: extra}
 	i.cutting, i.cutNow = context.WithCancel(context.Background())
-	i.server = gateway.New(gateway.Options{Log: log, Metrics: i.metrics, GRPC: &i.grpc})
+	i.server = gateway.New(gateway.Options{Log: log, Metrics: i.metrics, GRPC: &i.grpc, Account: i.account})
 	i.metrics.WatchGenerations(i.generationNumber, i.history.oldest)
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -41,6 +41,7 @@ func commands() []command {
 		{"fmt", "format configuration files", format},
 		{"explain", "say which protocol some bytes are, which block takes them, and why", explain},
 		{"status", "show how a running gateway stands, as tables", showStatus},
+		{"migration", "say who still speaks ZeroMQ to a running gateway, and where messages go", migration},
 		{"probe", "say what answers at an address: ZMTP, gRPC, HTTP, TLS, SSH", probe},
 		{"keygen", "make a CURVE key pair", keygen},
 		{"agent", "keep slots at a gateway's workers' door for a worker that binds", agentCommand},

@@ -12,6 +12,7 @@ type status struct {
 	Relays     []relayStatus    `json:"relays"`
 	GRPC       any              `json:"grpc,omitempty"`
 	SockJS     []any            `json:"sockjs,omitempty"`
+	Migration  *migrationStatus `json:"migration,omitempty"`
 }
 
 type listenerStatus struct {
@@ -53,5 +54,6 @@ func (i *instance) status() status {
 	for _, b := range g.browsers {
 		s.SockJS = append(s.SockJS, b.Status())
 	}
+	s.Migration = i.migration(g)
 	return s
 }

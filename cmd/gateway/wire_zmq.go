@@ -30,9 +30,6 @@ import (
 // smallFileBytesMax bounds the files of users and of descriptors.
 const smallFileBytesMax = 16 << 20
 
-// meter keeps account of who still speaks ZeroMQ.
-type meter = bridge.Meter
-
 // services are the ZeroMQ backends, by name.
 type services map[string]*bridge.Backend
 
@@ -155,8 +152,8 @@ type inlet struct {
 	engine gateway.Switch   // answers them
 }
 
-// inlet is the bridge of a zmq block.
-func (i *instance) inlet(change *resource.Change, cfg *config.Config, z config.ZMQ, all services) (*inlet, error) {
+// inlet is the bridge of a zmq block, and the engine that answers its calls; none if it forwards.
+func (i *instance) inlet(change *resource.Change, cfg *config.Config, z config.ZMQ, all services) (*inlet, *grpcproxy.Proxy, error) {
 	settings := struct {
 		name, socket string
 		forwards     bool
@@ -167,7 +164,7 @@ func (i *instance) inlet(change *resource.Change, cfg *config.Config, z config.Z
 		return i.newInlet(z)
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	begin := i.onBegin
 	if fresh { // nobody has it yet
@@ -176,12 +173,12 @@ func (i *instance) inlet(change *resource.Change, cfg *config.Config, z config.Z
 	var engine *grpcproxy.Proxy
 	if z.Method != "" {
 		if engine, err = i.inletEngine(change, cfg, z, all); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	plan, err := planOf(cfg, z, in.calls)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var refused error
 	begin(func() {
@@ -192,7 +189,7 @@ func (i *instance) inlet(change *resource.Change, cfg *config.Config, z config.Z
 			i.log.Error("a zmq block keeps its old plan", "block", z.Name, "error", refused)
 		}
 	})
-	return in, refused
+	return in, engine, refused
 }
 
 func (i *instance) newInlet(z config.ZMQ) (*inlet, resource.Retire, error) {

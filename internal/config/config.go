@@ -18,6 +18,7 @@ type Config struct {
 	Routes    []Route // the grpc blocks in file order; no two have the same pattern
 	SockJS    []SockJS
 	Limits    Limits
+	Meter     string // the file that keeps who spoke ZeroMQ over a restart; empty: none
 	Admin     *Admin // nil: no admin port
 	Log       Log
 

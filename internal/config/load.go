@@ -133,6 +133,7 @@ func (r *reader) config(file *fileSchema, end hcl.Range) *Config {
 		Routes:       r.routes(file.GRPC, file.Backend),
 		SockJS:       r.sockets(file.SockJS),
 		Limits:       r.limits(file.Limits),
+		Meter:        r.meter(file.Meter),
 		Admin:        r.admin(file.Admin),
 		Log:          r.log(file.Log),
 		DrainTimeout: r.duration(file.DrainTimeout, drainTimeoutDefault),

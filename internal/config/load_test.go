@@ -157,6 +157,7 @@ func TestEveryWordArrivesWithItsValue(t *testing.T) {
 		},
 		SockJS:       fullSockJS,
 		Limits:       Limits{PerSource: 1000, NewPerSource: 200, Held: 500, Buffers: 256 << 20},
+		Meter:        "../../demo/meter.json",
 		Admin:        &Admin{Network: "tcp", Addr: "127.0.0.1:9901"},
 		Log:          Log{Format: LogText, Level: slog.LevelInfo},
 		DrainTimeout: 30 * time.Second,

@@ -13,6 +13,7 @@ type fileSchema struct {
 	GRPC         []grpcSchema    `hcl:"grpc,block"`
 	SockJS       []sockJSSchema  `hcl:"sockjs,block"`
 	Limits       *limitsSchema   `hcl:"limits,block"`
+	Meter        *meterSchema    `hcl:"meter,block"`
 	Admin        *adminSchema    `hcl:"admin,block"`
 	Log          *logSchema      `hcl:"log,block"`
 	DrainTimeout *hcl.Attribute  `hcl:"drain_timeout,optional"`
@@ -169,6 +170,11 @@ type sockJSSchema struct {
 	Cookie        *hcl.Attribute `hcl:"cookie,optional"`
 	WebSocket     *hcl.Attribute `hcl:"websocket,optional"`
 	Static        *hcl.Attribute `hcl:"static,optional"`
+}
+
+type meterSchema struct {
+	DefRange hcl.Range      `hcl:",def_range"`
+	File     *hcl.Attribute `hcl:"file,optional"`
 }
 
 type adminSchema struct {

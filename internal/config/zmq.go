@@ -259,3 +259,14 @@ func (r *reader) zmqService(b backendSchema) *ZMQService {
 	}
 	return s
 }
+
+// meter reads the meter block; nil is the block left out.
+func (r *reader) meter(b *meterSchema) string {
+	if b == nil {
+		return ""
+	}
+	if b.File == nil {
+		r.errorAt(b.DefRange, "A meter without a file", "Who speaks ZeroMQ is counted in any case; to keep it over a restart, say where: file = \"meter.json\"")
+	}
+	return r.path(b.File)
+}

@@ -32,11 +32,20 @@ type StreamServer interface {
 	Shutdown(ctx context.Context) error // ends gracefully; hard once ctx is done
 }
 
+// Account is told how the connection that it was opened for goes on: one of the two, once.
+type Account interface {
+	Left()   // it has ended
+	Undone() // it goes elsewhere, and gets another account
+}
+
 // Options of a Server.
 type Options struct {
 	Log     *slog.Logger     // default: nothing is logged
 	Metrics *metrics.Metrics // default: nothing is counted
 	GRPC    StreamServer     // serves HTTP/2 that no relay block takes; nil: nobody does
+
+	// Account opens the account of a connection when the place where it goes is known. nil: none is kept. It may return nil.
+	Account func(to Choice, protocol string, client net.Addr) Account
 
 	// GreetingTimeout bounds how long a ZMTP client may take to show what its block is chosen by. 0: 5 s.
 	GreetingTimeout time.Duration
@@ -119,6 +128,7 @@ func (s *Server) Handle(listener string, c *sniff.Conn, release func()) {
 	}
 	v.detected(choice)
 	v.block = choice.Block
+	v.openAccount(choice)
 	switch {
 	case choice.Block != nil:
 		choice.Block.Handler.ServeConn(s.ctx, conn, v.done)
@@ -145,8 +155,12 @@ func (s *Server) Quick(listener string, c *sniff.Conn, release func()) bool {
 	}
 	v := s.enter(table, c, release)
 	v.block, v.conn = choice.Block, nil // a quick handler closes the connection itself; it need not be kept for that
+	v.openAccount(choice)
 	if !handler.TryServeConn(c, v.done) {
 		v.leave()
+		if v.account != nil {
+			v.account.Undone()
+		}
 		return false
 	}
 	v.detected(choice)
@@ -170,6 +184,13 @@ func (v *visit) detected(choice Choice) {
 	}
 }
 
+// openAccount lets the account be kept, if one is. It is called before anybody else has the connection.
+func (v *visit) openAccount(choice Choice) {
+	if open := v.server.options.Account; open != nil {
+		v.account = open(choice, v.protocol, v.client)
+	}
+}
+
 // leave takes back what enter counted.
 func (v *visit) leave() {
 	v.table.inUse.Add(-1)
@@ -188,6 +209,7 @@ type visit struct {
 	conn     net.Conn // nil: its handler closes it
 	release  func()
 	block    *Block
+	account  Account // nil: none is kept
 }
 
 // done ends the visit. Whoever holds the connection calls it, once.
@@ -197,6 +219,9 @@ func (v *visit) done(o Outcome) {
 	}
 	v.release()
 	v.leave()
+	if v.account != nil {
+		v.account.Left()
+	}
 	if v.block != nil {
 		o.Block = v.block.Name
 	}

@@ -1,0 +1,103 @@
+//go:build libzmq
+
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	zmq "github.com/pebbe/zmq4"
+)
+
+// migration runs `gateway migration` against g.
+func (g *gatewayProcess) migration(args ...string) (text string, err error) {
+	g.t.Helper()
+	out, err := exec.Command(binary, append([]string{"migration", "-admin", g.addr("admin")}, args...)...).CombinedOutput()
+	return string(out), err
+}
+
+func TestOneTableTellsWhoStillSpeaksZeroMQ(t *testing.T) {
+	newService, _ := startGreeter(t, "new", "127.0.0.1:0")
+	file := filepath.Join(t.TempDir(), "meter.json")
+	_, pulls := bound(t, zmq.PULL)
+	config := bridgeConfig(`
+meter { file = %q }
+backend "new" { grpc = [%q] }
+backend "old" {
+  zmq    = [%q]
+  socket = "DEALER"
+}
+zmq "greet" {
+  match { socket_type = ["REQ"] }
+  socket = "REP"
+  method = "/demo.v1.Greeter/SayHello"
+  to "new" { weight = 3 }
+  to "old" { weight = 1 }
+}
+relay "rest" {
+  match { mechanism = ["NULL"] }
+  dial = [%q]
+}
+grpc "*" {
+  to "new" {}
+}
+`, file, newService, oldGreeter(t, "old"), pulls)
+	g := startGateway(t, config)
+	says := func(g *gatewayProcess, words ...string) bool {
+		text, _ := g.migration() // the exit code is another test's
+		for _, w := range words {
+			if !strings.Contains(strings.Join(strings.Fields(text), " "), w) {
+				return false
+			}
+		}
+		return true
+	}
+	if _, err := g.migration("-silent", "1h"); err != nil {
+		t.Errorf("nobody has come yet: %v", err)
+	}
+	req, push := asksAs(t, g), zmqSocket(t, zmq.PUSH)
+	for range 100 {
+		ask(t, req, "x")
+	}
+	must(t, push.Connect("tcp://"+g.addr("public")))
+	eventually(t, zmqTimeout, "both clients are told", func() bool {
+		return says(g, "greet zmq 127.0.0.1 1 1 100", "rest zmq 127.0.0.1 1 1 0", "greet /demo.v1.Greeter/SayHello new 75% 75% 75",
+			"greet /demo.v1.Greeter/SayHello old 25% 25% 25", "greet OK 100", "2 still speak ZeroMQ: 127.0.0.1 (")
+	})
+	if _, err := g.migration("-silent", "1h"); err == nil {
+		t.Error("-silent is satisfied, but two clients are there")
+	}
+	req.Close()
+	push.Close()
+	eventually(t, zmqTimeout, "both are gone", func() bool {
+		return says(g, "greet zmq 127.0.0.1 0 1 100", "Nobody speaks ZeroMQ now; the last of 2 who did was there")
+	})
+	g.signal(syscall.SIGTERM)
+	g.waitExit(stopWait)
+
+	g = startGateway(t, config)
+	if !says(g, "greet zmq 127.0.0.1 0 1 100", "rest zmq 127.0.0.1 0 1 0") {
+		text, err := g.migration()
+		t.Errorf("after a restart: %v\n%s", err, text)
+	}
+	if text, err := g.migration("-silent", "1ms"); err != nil {
+		t.Errorf("-silent 1ms: %v\n%s", err, text)
+	}
+	ask(t, asksAs(t, g), "x")
+	eventually(t, zmqTimeout, "the counts go on", func() bool { return says(g, "greet zmq 127.0.0.1 1 2 101") })
+}
+
+func TestBrokenMeterFileIsNotOverwritten(t *testing.T) {
+	file := secretFile(t, "not a meter")
+	out, err := exec.Command(binary, "serve", "-config", secretFile(t, bridgeConfig("meter { file = %q }\nrelay \"x\" {\n  dial = [\"tcp://127.0.0.1:1\"]\n}\n", file))).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "move it away, or name another") {
+		t.Errorf("got %v, %s", err, out)
+	}
+	if got, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(got)) != "not a meter" {
+		t.Errorf("the file is %q, %v", got, err)
+	}
+}
