@@ -28,9 +28,16 @@ limits {                    # a source is an IPv4 address or an IPv6 /64; what a
 # ---- where calls can go -----------------------------------------------------------------------------------
 
 backend "greeter" {
-  grpc      = ["127.0.0.1:50051", "dns:///greeter.internal:50051"] # also unix:///path
-  balance   = "least_request"                                      # round_robin, least_request
-  authority = "greeter.example"                                    # the caller's own when left out
+  grpc    = ["127.0.0.1:50051", "dns:///greeter.internal:50051", "srv:///greeter.internal"] # also unix:///path; names are looked up again
+  balance = "least_request"                                                                 # round_robin, least_request, ring_hash
+  # hash_key = "x-user"                                                                       # of ring_hash: the same value, the same target
+  authority = "greeter.example" # the caller's own when left out
+  health    = "demo.v1.Greeter" # targets are asked for it by grpc.health.v1; one that is not SERVING gets no calls
+  # tls {                       # the gateway checks the certificate of each target, by authority or the target's host
+  #   ca   = "backend-ca.pem"   # the system's when left out
+  #   cert = "gateway.crt"      # shown to targets that ask
+  #   key  = "gateway.key"
+  # }
 }
 
 backend "greeter_next" {
@@ -148,14 +155,35 @@ relay "ssh" { # any other detected protocol can be relayed too
 # A call goes to the most specific grpc block: a full method, then a service, then "*".
 
 grpc "/demo.v1.Greeter/SayHello" {
-  timeout     = "2s" # the caller's own deadline counts if it is earlier
-  max_message = "16MiB"
+  match {
+    metadata = { "x-tenant" = "blue", "x-user" = "a*", "x-trace" = "*" } # the value, how it begins, any; other calls go on below
+  }
+  timeout        = "2s" # the caller's own deadline counts if it is earlier
+  max_message    = "16MiB"
+  wait_for_ready = true # calls wait for a backend that cannot be reached; false: they end UNAVAILABLE
+  rate           = 5000 # calls a second; more end RESOURCE_EXHAUSTED
+  max_concurrent = 2000 # calls in flight
   to "greeter" {
     weight = 90
   }
   to "greeter_next" {
     weight = 10
   }
+  retry {                      # until a response has begun, and while a call is no larger than 256 KiB
+    attempts = 3               # the first included
+    on       = ["UNAVAILABLE"] # when left out
+    budget   = 0.2             # of calls in flight may be retries; three always may
+    backoff  = "25ms"          # before the first retry, then twice as long each time
+  }
+  mirror "greeter_next" { # gets a copy of each call, unary or server streaming; its answer is compared, never returned
+    percent = 25
+    compare = "proto"       # bytes, proto; nothing is compared when left out
+    ignore  = ["served_by"] # fields that may differ; "outer.inner"
+    # descriptors = "greeter.binpb" # a FileDescriptorSet; the backends' reflection when left out
+    samples = 5 # of answers that differ, shown in /status with what was in them; none when left out
+  }
+  set_metadata    = { "x-gateway" = "edge" }
+  remove_metadata = ["x-internal"]
 }
 
 grpc "/demo.v1.Greeter/*" {

@@ -21,7 +21,7 @@ const crowdedFor = 100 * time.Millisecond
 // limits are what a route bounds.
 type limits struct {
 	rate    *xrate.Limiter // nil: no bound
-	openMax int64         // 0: no bound
+	openMax int64          // 0: no bound
 	open    atomic.Int64
 }
 

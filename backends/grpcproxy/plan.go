@@ -34,7 +34,7 @@ func (p *Proxy) Plan(routes []Route, backends []Backend) (*Plan, error) {
 			return nil, fmt.Errorf("backend %q: given twice", b.Name)
 		}
 		var be *backend
-		if i := slices.IndexFunc(before, func(have *backend) bool { return reflect.DeepEqual(have.Backend, b) }); i >= 0 {
+		if i := slices.IndexFunc(before, func(have *backend) bool { return sameBackend(have.Backend, b) }); i >= 0 {
 			be = before[i]
 		} else {
 			var err error
@@ -58,6 +58,13 @@ func (p *Proxy) Plan(routes []Route, backends []Backend) (*Plan, error) {
 		plan.table.own = p.own.route
 	}
 	return plan, nil
+}
+
+// sameBackend compares dialers by identity: what is behind them may change.
+func sameBackend(a, b Backend) bool {
+	same := a.Dial == b.Dial
+	a.Dial, b.Dial = nil, nil
+	return same && reflect.DeepEqual(a, b)
 }
 
 // planRoute makes a route, or finds it where it was.

@@ -132,10 +132,14 @@ func (i *instance) relay(change *resource.Change, r config.Relay) (*dial.Backend
 	})
 }
 
-// grpcProxy serves all grpc blocks. When anything about them changes, clients of the old one are told to come again (GOAWAY),
-// so that their next calls follow the new routes.
+// grpcProxy serves all grpc blocks.
 func (i *instance) grpcProxy(change *resource.Change, cfg *config.Config, all services) (*grpcproxy.Proxy, error) {
-	return i.engine(change, "grpc", grpcOptions(cfg, i.log, i.metrics), all, func(p *grpcproxy.Proxy) { i.grpc.Set(p, i.fail) })
+	o, err := grpcOptions(cfg, i.log, i.metrics)
+	if err != nil {
+		return nil, err
+	}
+	o.OwnServices = true
+	return i.engine(change, "grpc", o, all, func(p *grpcproxy.Proxy) { i.grpc.Set(p, i.fail) })
 }
 
 // handlers are the relay and zmq blocks' handlers, by block.
@@ -222,23 +226,6 @@ func dialOptions(r config.Relay, log *slog.Logger, m *metrics.Metrics) dial.Opti
 		Dials:          m.Dials,
 		Ejected:        m.TargetEjected,
 	}
-}
-
-func grpcOptions(cfg *config.Config, log *slog.Logger, m *metrics.Metrics) grpcproxy.Options {
-	o := grpcproxy.Options{Log: log, Metrics: m}
-	for _, b := range cfg.Backends {
-		o.Backends = append(o.Backends, grpcproxy.Backend{
-			Name: b.Name, Targets: targetTextList(b.Targets), Balance: string(b.Balance), Authority: b.Authority,
-		})
-	}
-	for _, r := range cfg.Routes {
-		route := grpcproxy.Route{Pattern: r.Pattern, Timeout: r.Timeout, MessageBytesMax: r.MaxMessage}
-		for _, to := range r.To {
-			route.To = append(route.To, grpcproxy.Weighted{Backend: to.Backend, Weight: to.Weight})
-		}
-		o.Routes = append(o.Routes, route)
-	}
-	return o
 }
 
 func targetTextList(targets []config.Target) []string {

@@ -33,15 +33,6 @@ const smallFileBytesMax = 16 << 20
 // services are the ZeroMQ backends, by name.
 type services map[string]*bridge.Backend
 
-// ids tell which services these are, for resource settings: comparing what is behind the pointers would be a race.
-func (s services) ids() map[string]string {
-	ids := map[string]string{}
-	for name, b := range s {
-		ids[name] = fmt.Sprintf("%p", b)
-	}
-	return ids
-}
-
 // services are the backends with zmq targets.
 func (i *instance) services(change *resource.Change, cfg *config.Config) (services, error) {
 	all := services{}
@@ -223,7 +214,10 @@ func (i *instance) newInlet(z config.ZMQ) (*inlet, resource.Retire, error) {
 
 // inletEngine is the gRPC engine of a zmq block: one route, to the block's backends.
 func (i *instance) inletEngine(change *resource.Change, cfg *config.Config, z config.ZMQ, all services) (*grpcproxy.Proxy, error) {
-	o := grpcOptions(cfg, i.log, i.metrics)
+	o, err := grpcOptions(cfg, i.log, i.metrics)
+	if err != nil {
+		return nil, err
+	}
 	route := grpcproxy.Route{Pattern: "*", MessageBytesMax: z.MaxMessage}
 	for _, to := range z.To {
 		route.To = append(route.To, grpcproxy.Weighted{Backend: to.Backend, Weight: to.Weight})
@@ -236,25 +230,22 @@ func (i *instance) inletEngine(change *resource.Change, cfg *config.Config, z co
 	return i.engine(change, "engine of zmq "+z.Name, o, all, nil)
 }
 
-// engine is a gRPC engine, whose calls reach ZeroMQ services in memory. begun is called when it is the one in use.
+// engine is a gRPC engine, whose calls reach ZeroMQ services in memory. It stays when routes and backends change: calls on
+// connections that live follow the new ones. begun is called when it is the one in use.
 func (i *instance) engine(change *resource.Change, name string, o grpcproxy.Options, all services, begun func(*grpcproxy.Proxy)) (*grpcproxy.Proxy, error) {
-	settings := struct {
-		options  grpcproxy.Options
-		services map[string]string
-	}{o, all.of(o.Backends).ids()}
-	return resource.Use(change, name, settings, func() (*grpcproxy.Proxy, resource.Retire, error) {
-		o.Backends = slices.Clone(o.Backends)
-		for at, b := range o.Backends {
-			if service := all[b.Name]; service != nil {
-				o.Backends[at].Dial = service.Dial
-			}
+	routes, backends := o.Routes, slices.Clone(o.Backends)
+	for at, b := range backends {
+		if service := all[b.Name]; service != nil {
+			backends[at].Dial = serviceDialer{service}
 		}
+	}
+	o.Routes, o.Backends = nil, nil
+	fresh := false
+	p, err := resource.Use(change, name, o, func() (*grpcproxy.Proxy, resource.Retire, error) {
+		fresh = true
 		p, err := grpcproxy.New(o)
 		if err != nil {
 			return nil, nil, err
-		}
-		if begun != nil {
-			i.onBegin(func() { begun(p) })
 		}
 		end := i.keep(func(ctx context.Context) (cut int) {
 			if err := p.Shutdown(ctx); err != nil {
@@ -264,18 +255,26 @@ func (i *instance) engine(change *resource.Change, name string, o grpcproxy.Opti
 		})
 		return p, end, nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	plan, err := p.Plan(routes, backends)
+	if err != nil {
+		return nil, err
+	}
+	i.onBegin(func() {
+		p.Apply(plan)
+		if fresh && begun != nil {
+			begun(p)
+		}
+	})
+	return p, nil
 }
 
-// of are those services that these backends are.
-func (s services) of(backends []grpcproxy.Backend) services {
-	some := services{}
-	for _, b := range backends {
-		if service := s[b.Name]; service != nil {
-			some[b.Name] = service
-		}
-	}
-	return some
-}
+// serviceDialer connects the engine to a ZeroMQ service.
+type serviceDialer struct{ service *bridge.Backend }
+
+func (d serviceDialer) DialContext(ctx context.Context) (net.Conn, error) { return d.service.Dial(ctx) }
 
 // planOf is what becomes of a zmq block's messages.
 func planOf(cfg *config.Config, z config.ZMQ, calls grpc.ClientConnInterface) (bridge.Plan, error) {

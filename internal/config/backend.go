@@ -39,7 +39,10 @@ func (r *reader) backend(b backendSchema) Backend {
 	}
 	targets, _ := r.list(b.GRPC, "127.0.0.1:50051")
 	backend.Targets = r.targets(targets, grpcTarget)
-	backend.Balance = oneOf(r, b.Balance, LeastRequest, LeastRequest, RoundRobin)
+	backend.Balance = oneOf(r, b.Balance, LeastRequest, LeastRequest, RoundRobin, RingHash)
+	backend.HashKey = r.hashKey(b, backend.Balance)
+	backend.Health, _ = r.text(b.Health)
+	backend.TLS = r.backendTLS(b.TLS)
 	backend.Authority = r.authority(b)
 	return backend
 }
@@ -48,7 +51,7 @@ func (r *reader) backend(b backendSchema) Backend {
 func (r *reader) checkKind(b backendSchema) {
 	strangers, kind := []*hcl.Attribute{b.Socket, b.HWM, b.MaxMessage, b.Payload, b.TopicField, b.Descriptors, b.CurveServerKey, b.CurveSecretKey}, "zmq"
 	if b.ZMQ != nil {
-		strangers, kind = []*hcl.Attribute{b.Balance, b.Authority}, "grpc"
+		strangers, kind = []*hcl.Attribute{b.Balance, b.Authority, b.HashKey, b.Health}, "grpc"
 	}
 	for _, a := range strangers {
 		if a != nil {

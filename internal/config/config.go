@@ -15,7 +15,7 @@ type Config struct {
 	Backends  []Backend
 	Relays    []Relay // in file order: the first that fits takes the connection
 	ZMQs      []ZMQ   // in file order; see Order for how they stand among the relays
-	Routes    []Route // the grpc blocks in file order; no two have the same pattern
+	Routes    []Route // the grpc blocks in file order; no two have the same pattern and metadata
 	SockJS    []SockJS
 	Limits    Limits
 	Meter     string // the file that keeps who spoke ZeroMQ over a restart; empty: none
@@ -51,6 +51,10 @@ type Backend struct {
 	Authority string      // the :authority sent to it; empty: the caller's
 	ZMQ       *ZMQService // nil: it speaks gRPC; otherwise the targets are tcp://host:port, unix:///path or ipc:///path
 	Range     hcl.Range
+
+	HashKey string      // the metadata that RingHash goes by; set with it, and only then
+	Health  string      // the service to ask targets for by grpc.health.v1; empty: nobody asks
+	TLS     *BackendTLS // nil: plaintext
 }
 
 // Relay forwards the bytes of matching connections, untouched.
@@ -98,6 +102,8 @@ type Route struct {
 	MaxMessage int64         // bytes, either way; 0: left out
 	To         []To          // at least one; the weights' sum is positive
 	Range      hcl.Range     // of the pattern
+
+	CallRules
 }
 
 // To is one of a route's weighted destinations.
@@ -149,6 +155,7 @@ type Balance string
 const (
 	LeastConnections Balance = "least_connections" // relays
 	LeastRequest     Balance = "least_request"     // gRPC backends
+	RingHash         Balance = "ring_hash"         // gRPC backends
 	RoundRobin       Balance = "round_robin"
 )
 

@@ -110,10 +110,11 @@ var fullZMQs = []ZMQ{
 // fullBackends are the backends of demo/full.hcl.
 var fullBackends = []Backend{
 	{
-		Name: "greeter", Balance: LeastRequest, Authority: "greeter.example",
+		Name: "greeter", Balance: LeastRequest, Authority: "greeter.example", Health: "demo.v1.Greeter",
 		Targets: []Target{
 			{Text: "127.0.0.1:50051", Network: "tcp", Address: "127.0.0.1:50051"},
 			{Text: "dns:///greeter.internal:50051", Network: "tcp", Address: "greeter.internal:50051"},
+			{Text: "srv:///greeter.internal", Network: "tcp", Address: "greeter.internal"},
 		},
 	},
 	{
@@ -128,6 +129,15 @@ var fullBackends = []Backend{
 		},
 		ZMQ: &ZMQService{Socket: "DEALER", HWM: 1000, MaxMessage: 16 << 20, Payload: "proto"},
 	},
+}
+
+// fullCallRules are the words of the first grpc block of demo/full.hcl that are about its calls.
+var fullCallRules = CallRules{
+	Metadata:     map[string]string{"x-tenant": "blue", "x-user": "a*", "x-trace": "*"},
+	WaitForReady: true, Rate: 5000, MaxConcurrent: 2000,
+	SetMetadata: map[string]string{"x-gateway": "edge"}, RemoveMetadata: []string{"x-internal"},
+	Retry:   &Retry{Attempts: 3, On: []uint32{14}, Budget: 0.2, Backoff: 25 * time.Millisecond},
+	Mirrors: []Mirror{{Backend: "greeter_next", Percent: 25, Compare: "proto", Ignore: []string{"served_by"}, Samples: 5}},
 }
 
 func TestEveryWordArrivesWithItsValue(t *testing.T) {
@@ -150,7 +160,8 @@ func TestEveryWordArrivesWithItsValue(t *testing.T) {
 		Routes: []Route{
 			{
 				Pattern: "/demo.v1.Greeter/SayHello", Timeout: 2 * time.Second, MaxMessage: 16 << 20,
-				To: []To{{Backend: "greeter", Weight: 90}, {Backend: "greeter_next", Weight: 10}},
+				To:        []To{{Backend: "greeter", Weight: 90}, {Backend: "greeter_next", Weight: 10}},
+				CallRules: fullCallRules,
 			},
 			{Pattern: "/demo.v1.Greeter/*", To: []To{{Backend: "greeter", Weight: 9}, {Backend: "greeter_zmq", Weight: 1}}},
 			{Pattern: "*", To: []To{{Backend: "greeter_next", Weight: 1}}},

@@ -17,6 +17,9 @@ func (r *reader) checkUse(cfg *Config) {
 		for _, to := range route.To {
 			used[to.Backend] = true
 		}
+		for _, m := range route.Mirrors {
+			used[m.Backend] = true
+		}
 	}
 	for _, z := range cfg.ZMQs {
 		for _, to := range z.To {

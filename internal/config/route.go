@@ -32,7 +32,7 @@ func (r *reader) routes(blocks []grpcSchema, backends []backendSchema) []Route {
 	routes := make([]Route, 0, len(blocks))
 	for i, b := range blocks {
 		for _, earlier := range blocks[:i] {
-			if earlier.Pattern == b.Pattern {
+			if earlier.Pattern == b.Pattern && sameMatch(earlier.Match, b.Match) {
 				r.errorAt(b.PatternRange, "Two grpc blocks for the same calls", "%s stands at %s too. Put both into one block, with a weight for each \"to\".", quoted(b.Pattern), Place(earlier.PatternRange))
 				break
 			}
@@ -52,6 +52,7 @@ func (r *reader) route(b grpcSchema, known []string) Route {
 		MaxMessage: r.size(b.MaxMessage, messageBytesMax),
 		To:         r.destinations(destinations{b.To, b.DefRange, b.PatternRange, b.Pattern, "Calls"}, known),
 		Range:      b.PatternRange,
+		CallRules:  r.callRules(b, known),
 	}
 }
 

@@ -53,6 +53,10 @@ type backendSchema struct {
 	Descriptors    *hcl.Attribute `hcl:"descriptors,optional"`
 	CurveServerKey *hcl.Attribute `hcl:"curve_server_key,optional"`
 	CurveSecretKey *hcl.Attribute `hcl:"curve_secret_key,optional"`
+
+	HashKey *hcl.Attribute    `hcl:"hash_key,optional"`
+	Health  *hcl.Attribute    `hcl:"health,optional"`
+	TLS     *backendTLSSchema `hcl:"tls,block"`
 }
 
 type relaySchema struct {
@@ -130,12 +134,50 @@ type zmqSchema struct {
 }
 
 type grpcSchema struct {
-	Pattern      string         `hcl:"pattern,label"`
-	PatternRange hcl.Range      `hcl:"pattern,label_range"`
-	DefRange     hcl.Range      `hcl:",def_range"`
-	Timeout      *hcl.Attribute `hcl:"timeout,optional"`
-	MaxMessage   *hcl.Attribute `hcl:"max_message,optional"`
-	To           []toSchema     `hcl:"to,block"`
+	Pattern        string           `hcl:"pattern,label"`
+	PatternRange   hcl.Range        `hcl:"pattern,label_range"`
+	DefRange       hcl.Range        `hcl:",def_range"`
+	Timeout        *hcl.Attribute   `hcl:"timeout,optional"`
+	MaxMessage     *hcl.Attribute   `hcl:"max_message,optional"`
+	WaitForReady   *hcl.Attribute   `hcl:"wait_for_ready,optional"`
+	Rate           *hcl.Attribute   `hcl:"rate,optional"`
+	MaxConcurrent  *hcl.Attribute   `hcl:"max_concurrent,optional"`
+	SetMetadata    *hcl.Attribute   `hcl:"set_metadata,optional"`
+	RemoveMetadata *hcl.Attribute   `hcl:"remove_metadata,optional"`
+	Match          *callMatchSchema `hcl:"match,block"`
+	Retry          *retrySchema     `hcl:"retry,block"`
+	Mirror         []mirrorSchema   `hcl:"mirror,block"`
+	To             []toSchema       `hcl:"to,block"`
+}
+
+type backendTLSSchema struct {
+	DefRange hcl.Range      `hcl:",def_range"`
+	CA       *hcl.Attribute `hcl:"ca,optional"`
+	Cert     *hcl.Attribute `hcl:"cert,optional"`
+	Key      *hcl.Attribute `hcl:"key,optional"`
+}
+
+type callMatchSchema struct {
+	DefRange hcl.Range      `hcl:",def_range"`
+	Metadata *hcl.Attribute `hcl:"metadata,optional"`
+}
+
+type retrySchema struct {
+	DefRange hcl.Range      `hcl:",def_range"`
+	Attempts *hcl.Attribute `hcl:"attempts,optional"`
+	On       *hcl.Attribute `hcl:"on,optional"`
+	Budget   *hcl.Attribute `hcl:"budget,optional"`
+	Backoff  *hcl.Attribute `hcl:"backoff,optional"`
+}
+
+type mirrorSchema struct {
+	Backend      string         `hcl:"backend,label"`
+	BackendRange hcl.Range      `hcl:"backend,label_range"`
+	Percent      *hcl.Attribute `hcl:"percent,optional"`
+	Compare      *hcl.Attribute `hcl:"compare,optional"`
+	Ignore       *hcl.Attribute `hcl:"ignore,optional"`
+	Descriptors  *hcl.Attribute `hcl:"descriptors,optional"`
+	Samples      *hcl.Attribute `hcl:"samples,optional"`
 }
 
 type toSchema struct {

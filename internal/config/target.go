@@ -7,7 +7,7 @@ import (
 
 var (
 	dialSchemes = []string{"tcp://", "unix://", "ipc://"}
-	grpcSchemes = []string{"dns:///", "unix:///"}
+	grpcSchemes = []string{"dns:///", "srv:///", "unix:///"}
 )
 
 // dialTarget reads a target of relay { dial }; problem is empty if it is right.
@@ -47,8 +47,14 @@ func grpcTarget(it item) (t Target, problem string) {
 	case scheme == "dns:///" && strings.HasPrefix(rest, "/"):
 		t.Address = rest[1:]
 		return t, addressRule{scheme: scheme}.problem(t.Address)
-	case scheme == "dns:///":
-		return t, fmt.Sprintf("Did you mean %q, with three slashes?", "dns:///"+rest)
+	case scheme == "srv:///" && strings.HasPrefix(rest, "/"):
+		t.Address = rest[1:]
+		if t.Address == "" || strings.ContainsAny(t.Address, ":/ ") {
+			return t, "A service record has a name and no port, as in \"srv:///greeter.internal\"."
+		}
+		return t, ""
+	case scheme == "dns:///" || scheme == "srv:///":
+		return t, fmt.Sprintf("Did you mean %q, with three slashes?", scheme+rest)
 	case (addressRule{}).problem(rest) == "":
 		return t, fmt.Sprintf("A gRPC target has no %s:// in front. Did you mean %q?", strings.TrimSuffix(scheme, ":///"), rest)
 	}

@@ -4,7 +4,7 @@ relay "messages" {
   dail   = ["tpc://127.0.0.1:5560"]
 }
 backend "greeter" {
-  tls {}
+  wait {}
   grcp = ["127.0.0.1:50051"]
 }
 grpc "*" {
