@@ -1,6 +1,7 @@
 package grpcproxy
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -83,8 +84,11 @@ func TestCallerThatReadsNoAnswersIsEnded(t *testing.T) {
 	o := everything()
 	o.Routes, o.Backends, o.Metrics = nil, nil, metrics.New()
 	p := rawCaller(t, startProxy(t, o))
-	path := strings.Repeat("x", 1000)
-	for stream := uint32(1); p.call(stream, true, "x", path) == nil; stream += 2 {
+	call := func(stream uint32) error {
+		path := fmt.Sprintf("/%d/%s", stream, strings.Repeat("x", 1000)) // which the answer repeats
+		return p.respond(stream, true, ":method", "POST", ":scheme", "http", ":path", path, "content-type", "application/grpc")
+	}
+	for stream := uint32(1); call(stream) == nil; stream += 2 {
 	}
 	eventually(t, "it is counted", func() bool {
 		return counted(t, o.Metrics.GRPC.Abuses.WithLabelValues("unread")) == 1

@@ -5,11 +5,10 @@ package grpcproxy
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
+	"net/http"
 	"sync"
 
-	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 )
@@ -17,7 +16,7 @@ import (
 // ownClient makes the connections when they are first needed.
 type ownClient struct {
 	mu     sync.Mutex
-	raw    *http2.Transport
+	raw    *http.Transport
 	conn   *grpc.ClientConn
 	closed bool
 }
@@ -41,15 +40,16 @@ func (be *backend) dialOwn() (net.Conn, error) {
 }
 
 // transport carries calls as they are.
-func (be *backend) transport() *http2.Transport {
+func (be *backend) transport() *http.Transport {
 	o := &be.own
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.raw == nil {
-		o.raw = &http2.Transport{
-			AllowHTTP: true, DisableCompression: true, MaxHeaderListSize: uint32(be.proxy.headerBytesMax),
-			DialTLSContext: func(context.Context, string, string, *tls.Config) (net.Conn, error) { return be.dialOwn() },
+		o.raw = &http.Transport{
+			Protocols: new(http.Protocols), DisableCompression: true, MaxResponseHeaderBytes: int64(be.proxy.headerBytesMax),
+			DialContext: func(context.Context, string, string) (net.Conn, error) { return be.dialOwn() },
 		}
+		o.raw.Protocols.SetUnencryptedHTTP2(true)
 	}
 	return o.raw
 }

@@ -138,12 +138,13 @@ func (be *backend) reflect(ctx context.Context, q *question) (*answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err = stream.SendMsg(q); err == nil {
-			err = stream.CloseSend()
+		if stream.SendMsg(q) == nil { // where it fails, RecvMsg says why
+			_ = stream.CloseSend()
 		}
-		if received := stream.RecvMsg(a); received == nil {
+		if err = stream.RecvMsg(a); err == nil {
 			return a, nil
-		} else if err = received; status.Code(err) != codes.Unimplemented {
+		}
+		if status.Code(err) != codes.Unimplemented {
 			return nil, fmt.Errorf("backend %q: reflection: %w", be.Name, err)
 		}
 	}
