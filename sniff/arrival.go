@@ -57,6 +57,7 @@ func (s *Server) admit(raw net.Conn) {
 
 	s.mu.Lock()
 	s.running.Add(1) // Serve still counts, so Close is waiting or has not begun
+	s.arriving.Add(1)
 	s.arrivals[a] = struct{}{}
 	if s.closed {
 		_ = raw.Close() // accepted while Close collected the others
@@ -77,7 +78,7 @@ func (s *Server) quick(a *arrival) bool {
 	s.sniffing.Release(1)
 	s.meters.matched[a.protocol].Observe(time.Since(a.accepted).Seconds())
 	if !s.options.Quick(&a.Conn, a.release) {
-		go s.options.Handle(&a.Conn, a.release)
+		s.arriving.Go(func() { s.options.Handle(&a.Conn, a.release) })
 	}
 	return true
 }
@@ -92,6 +93,7 @@ func (s *Server) ask(a *arrival) {
 
 // sniff classifies a and hands it over.
 func (s *Server) sniff(a *arrival) {
+	defer s.arriving.Done()
 	c, result, why := s.recognise(a)
 
 	s.mu.Lock()

@@ -90,6 +90,7 @@ type Server struct {
 	stop     context.CancelFunc
 	serving  sync.WaitGroup // Serve calls
 	running  sync.WaitGroup // Serve calls, and connections being sniffed
+	arriving sync.WaitGroup // connections that were accepted and whose Handle has not returned
 
 	mu        sync.Mutex
 	closed    bool
@@ -264,6 +265,22 @@ func (s *Server) Retire() {
 	}
 	s.mu.Unlock()
 	s.serving.Wait()
+}
+
+// Settle waits, after Retire, until every connection that was accepted is where it belongs: Handle has returned, or it was
+// closed. It gives up when ctx ends.
+func (s *Server) Settle(ctx context.Context) error {
+	settled := make(chan struct{})
+	go func() {
+		s.arriving.Wait() // nothing is added any more: Serve has ended
+		close(settled)
+	}()
+	select {
+	case <-settled:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("sniff: wait for the connections of listener %q to arrive: %w", s.options.Name, ctx.Err())
+	}
 }
 
 // Close stops accepting, closes the connections that are still being sniffed, and returns when Serve and all sniffing

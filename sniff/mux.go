@@ -13,11 +13,16 @@ package sniff
 //     has matched and nobody has accepted.
 //   - It goes on after errors that call themselves temporary, without a pause. So the root has one error, the final one.
 //
+// Passing: a connection passes from Feed until its server has called Accept again, which tells that it was taken care of, or
+// until it is closed.
+//
 // Ownership: Feed takes the connection. Closing it, by the server that accepted it or by the Mux that found no taker,
 // calls closed, once.
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -47,8 +52,9 @@ func (p Protocol) Matcher() cmux.Matcher {
 // Mux hands connections that were sniffed to servers that want a net.Listener. Make one with NewMux, then call Match and
 // Rest, then Serve.
 type Mux struct {
-	root *feed
-	cmux cmux.CMux
+	root    *feed
+	cmux    cmux.CMux
+	passing sync.WaitGroup
 }
 
 // NewMux makes a Mux whose listeners have the address addr.
@@ -64,12 +70,12 @@ func (m *Mux) Match(protocols ...Protocol) net.Listener {
 	for i, p := range protocols {
 		matchers[i] = p.Matcher()
 	}
-	return outlet{m.cmux.Match(matchers...)}
+	return &outlet{Listener: m.cmux.Match(matchers...)}
 }
 
 // Rest returns a listener for the connections that no earlier Match has claimed.
 func (m *Mux) Rest() net.Listener {
-	return outlet{m.cmux.Match(cmux.Any())}
+	return &outlet{Listener: m.cmux.Match(cmux.Any())}
 }
 
 // Serve passes connections on until Close. It is called once, on a goroutine of its own; every listener must be made
@@ -81,11 +87,27 @@ func (m *Mux) Serve() {
 // Feed passes c to the listener that wants it; it waits no longer than until Serve has taken c. closed is called once,
 // when c is closed: by its server, or by the Mux if no listener wants it or the Mux is closed.
 func (m *Mux) Feed(c *Conn, closed func()) {
-	fed := &muxed{Conn: c, closed: closed}
+	m.passing.Add(1)
+	fed := &muxed{Conn: c, closed: closed, passed: sync.OnceFunc(m.passing.Done)}
 	select {
 	case m.root.conns <- &peek{muxed: fed, rest: c.Prefix()}:
 	case <-m.root.closed:
 		_ = fed.Close()
+	}
+}
+
+// Settle waits until each connection that was fed is its server's or closed, or until ctx ends. Nothing may be fed meanwhile.
+func (m *Mux) Settle(ctx context.Context) error {
+	settled := make(chan struct{})
+	go func() {
+		m.passing.Wait()
+		close(settled)
+	}()
+	select {
+	case <-settled:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("sniff: wait for connections to reach their servers: %w", ctx.Err())
 	}
 }
 
@@ -117,10 +139,17 @@ func (f *feed) Close() error {
 
 func (f *feed) Addr() net.Addr { return f.addr }
 
-// outlet is a cmux listener that gives out connections without cmux's wrapping.
-type outlet struct{ net.Listener }
+// outlet is a cmux listener that gives out connections without cmux's wrapping. One goroutine accepts.
+type outlet struct {
+	net.Listener
+	last *muxed // what Accept gave out
+}
 
-func (o outlet) Accept() (net.Conn, error) {
+func (o *outlet) Accept() (net.Conn, error) {
+	if o.last != nil {
+		o.last.passed()
+		o.last = nil
+	}
 	c, err := o.Listener.Accept()
 	if errors.Is(err, cmux.ErrListenerClosed) || errors.Is(err, cmux.ErrServerClosed) {
 		return nil, net.ErrClosed // the error that servers know
@@ -128,13 +157,15 @@ func (o outlet) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.(*cmux.MuxConn).Conn.(*peek).muxed, nil
+	o.last = c.(*cmux.MuxConn).Conn.(*peek).muxed
+	return o.last, nil
 }
 
 // muxed is a Conn that tells when it is closed. It has no Detach: whoever closed the raw connection would not tell.
 type muxed struct {
 	net.Conn // a *Conn
 	closed   func()
+	passed   func()
 	once     atomic.Bool
 }
 
@@ -147,6 +178,7 @@ func (m *muxed) CloseWrite() error { return m.Conn.(*Conn).CloseWrite() }
 func (m *muxed) Close() error {
 	err := m.Conn.Close()
 	if m.once.CompareAndSwap(false, true) {
+		m.passed()
 		m.closed()
 	}
 	return err

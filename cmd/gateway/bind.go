@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
-	"os"
 	"syscall"
 
 	"github.com/hashicorp/hcl/v2"
@@ -15,6 +15,7 @@ import (
 	"gateway/internal/bare"
 	"gateway/internal/config"
 	"gateway/internal/gateway"
+	"gateway/internal/handover"
 	"gateway/internal/resource"
 	"gateway/sniff"
 )
@@ -29,13 +30,13 @@ type port struct {
 
 // portSettings are what makes a port another one.
 type portSettings struct {
-	socket   *net.TCPListener
+	socket   *handover.Socket
 	listener config.Listener // without its place in the file
 }
 
 // port is the port of a listen block.
 func (i *instance) port(change *resource.Change, l config.Listener) (*port, error) {
-	socket, err := i.socket(change, l.Addr, l.Name)
+	socket, err := i.socket(change, "tcp", l.Addr, l.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -52,25 +53,26 @@ func (i *instance) port(change *resource.Change, l config.Listener) (*port, erro
 	})
 }
 
-// socket is the bound socket of an address. With port 0, any free one, each owner has its own.
-func (i *instance) socket(change *resource.Change, addr, owner string) (*net.TCPListener, error) {
+// socket is the bound socket of an address: inherited, kept by a reload, or new. With port 0, any free one, each owner has its
+// own.
+func (i *instance) socket(change *resource.Change, network, addr, owner string) (*handover.Socket, error) {
 	name := "socket " + addr
 	if _, port, _ := net.SplitHostPort(addr); port == "0" {
 		name += " of " + owner
 	}
-	return resource.Use(change, name, nil, func() (*net.TCPListener, resource.Retire, error) {
-		s, err := net.Listen("tcp", addr)
+	return resource.Use(change, name, network, func() (*handover.Socket, resource.Retire, error) {
+		s, err := i.sockets.Listen(network, addr)
 		if err != nil {
 			return nil, nil, bindError(addr, err)
 		}
-		return s.(*net.TCPListener), func(bool) { s.Close() }, nil
+		return s, func(bool) { s.Close() }, nil
 	})
 }
 
 // open makes a port that will accept from a socket.
-func (i *instance) open(socket *net.TCPListener, o sniff.Options) (*port, resource.Retire, error) {
+func (i *instance) open(socket *handover.Socket, o sniff.Options) (*port, resource.Retire, error) {
 	p := &port{name: o.Name, addr: socket.Addr(), sniffer: sniff.NewServer(o)}
-	shared, err := bare.Listen(socket)
+	shared, err := bare.Listen(socket.Listener.(*net.TCPListener))
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot share the socket of %s: %w", p.addr, err)
 	}
@@ -95,57 +97,45 @@ func (i *instance) open(socket *net.TCPListener, o sniff.Options) (*port, resour
 	}, nil
 }
 
-// filer is a listener whose socket can be shared.
-type filer interface{ File() (*os.File, error) }
-
-// duplicate is another listener on the same socket.
-func duplicate(l filer) (net.Listener, error) {
-	f, err := l.File()
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return net.FileListener(f)
-}
-
 // adminPort is the admin server and where it listens.
 type adminPort struct {
-	addr   net.Addr
-	server *admin.Server
+	addr     net.Addr
+	server   *admin.Server
+	listener net.Listener
 }
 
 // adminPort is the port of the admin block.
 func (i *instance) adminPort(change *resource.Change, a config.Admin) (*adminPort, error) {
-	a.Range = hcl.Range{}
-	a.Token = "" // it is read from the configuration that is current
-	return resource.Use(change, "admin "+a.Addr, a, func() (*adminPort, resource.Retire, error) {
-		if a.Network == "unix" {
-			removeStaleSocket(a.Addr)
-		}
-		l, err := net.Listen(a.Network, a.Addr)
+	socket, err := i.socket(change, a.Network, a.Addr, "admin")
+	if err != nil {
+		return nil, err
+	}
+	return resource.Use(change, "admin "+a.Addr, socket, func() (*adminPort, resource.Retire, error) {
+		shared, err := socket.Share()
 		if err != nil {
-			return nil, nil, bindError(a.Addr, err)
+			return nil, nil, fmt.Errorf("cannot share the socket of %s: %w", a.Addr, err)
 		}
-		p := &adminPort{addr: l.Addr(), server: admin.New(i.adminOptions())}
+		p := &adminPort{addr: socket.Addr(), server: admin.New(i.adminOptions()), listener: shared}
 		i.onBegin(func() {
 			i.log.Info("listening", "name", "admin", "addr", p.addr.String())
 			i.running.Go(func() {
-				if err := p.server.Serve(l); err != nil {
+				if err := p.server.Serve(shared); err != nil {
 					i.fail(fmt.Errorf("admin: %w", err))
 				}
 			})
 		})
-		return p, func(bool) {
-			l.Close()
-			i.running.Go(func() {
-				ctx, cancel := context.WithTimeout(context.Background(), cutGrace)
-				defer cancel()
-				if err := p.server.Shutdown(ctx); err != nil {
-					i.log.Debug("admin requests were cut", "error", err)
-				}
-			})
-		}, nil
+		return p, func(bool) { i.running.Go(func() { p.close(i.log) }) }, nil
 	})
+}
+
+// close ends the admin server: requests in flight have a moment. It can be called more than once.
+func (p *adminPort) close(log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), cutGrace)
+	defer cancel()
+	if err := p.server.Shutdown(ctx); err != nil {
+		log.Debug("admin requests were cut", "error", err)
+	}
+	p.listener.Close() // for one that never served
 }
 
 // bindError says what to do about an address that cannot be listened on.
@@ -160,18 +150,4 @@ func bindError(addr string, err error) error {
 		return fmt.Errorf("cannot listen on %s: this machine has no such address (see them: ip addr)", addr)
 	}
 	return fmt.Errorf("cannot listen on %s: %w", addr, err)
-}
-
-// removeStaleSocket removes a unix socket that an ended process left: nobody answers there.
-func removeStaleSocket(path string) {
-	info, err := os.Stat(path)
-	if err != nil || info.Mode()&fs.ModeSocket == 0 {
-		return
-	}
-	c, err := net.Dial("unix", path)
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		os.Remove(path) // if that fails, listening says why
-	} else if err == nil {
-		c.Close()
-	}
 }

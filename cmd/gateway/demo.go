@@ -20,6 +20,7 @@ import (
 	"gateway/demo/browser"
 	"gateway/demo/peers"
 	"gateway/internal/config"
+	"gateway/internal/gateway"
 )
 
 // demoDrain is how long the demo's gateway may take to end: its clients have left by then.
@@ -263,7 +264,7 @@ func startDemoGateway(listen string, ends demoEnds, log *slog.Logger) (*instance
 	if diags.HasErrors() {
 		return nil, diags.Diagnostics
 	}
-	return start(cfg, log, &slog.LevelVar{}, nil, filesAt("/", browser.Page))
+	return start(cfg, surroundings{log: log, extra: []gateway.HTTPRoute{filesAt("/", browser.Page)}})
 }
 
 // tryListen finds out whether the port is free before anything else starts, to say what to do if it is not.

@@ -12,7 +12,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -21,6 +23,7 @@ import (
 	"gateway/internal/admin"
 	"gateway/internal/config"
 	"gateway/internal/gateway"
+	"gateway/internal/handover"
 	"gateway/internal/metrics"
 	"gateway/internal/resource"
 )
@@ -31,9 +34,13 @@ type instance struct {
 	level   *slog.LevelVar // of log
 	metrics *metrics.Metrics
 	started time.Time
-	failed  chan error                     // the first thing that broke for good
 	load    func() (*config.Config, error) // for a reload
 	extra   []gateway.HTTPRoute            // besides those of the configuration
+	sockets *handover.Sockets
+	tell    func(state ...string) // the service manager
+
+	failed    chan error // the first thing that broke for good
+	successor chan int   // the process that has taken over
 
 	server  *gateway.Server
 	grpc    gateway.Switch
@@ -45,27 +52,55 @@ type instance struct {
 	begin     []func() // what the change at hand starts, once nothing can fail any more
 	refused   string   // why the last reload was, if it was
 
-	current  atomic.Pointer[generation]
-	history  history
-	draining atomic.Bool
-	running  sync.WaitGroup // what serves a listener
-	retiring sync.WaitGroup // what was retired and has not ended
-	cut      atomic.Int64   // connections that did not end in time
+	current   atomic.Pointer[generation]
+	history   history
+	draining  atomic.Bool
+	upgrading atomic.Bool    // set under mu: it keeps changes out
+	running   sync.WaitGroup // what serves a listener
+	retiring  sync.WaitGroup // what was retired and has not ended
+	cut       atomic.Int64   // connections that did not end in time
 
-	cutting context.Context // done when a stop waits no longer
-	cutNow  context.CancelFunc
+	stopping context.Context // done when a stop begins
+	stopNow  context.CancelFunc
+	cutting  context.Context // done when a stop waits no longer
+	cutNow   context.CancelFunc
 }
 
-// start makes what cfg describes and serves. On an error nothing is left running or bound. level is that of log. load is asked
-// for another configuration by a reload; nil: there is none. extra is served besides.
-func start(cfg *config.Config, log *slog.Logger, level *slog.LevelVar, load func() (*config.Config, error), extra ...gateway.HTTPRoute) (*instance, error) {
-	i := &instance{log: log, level: level, metrics: metrics.New(), started: time.Now(), failed: make(chan error, 1), load: load, extra: extra}
+// surroundings are what an instance gets from the process that it runs in. All but the log may be left out.
+type surroundings struct {
+	log     *slog.Logger
+	level   *slog.LevelVar                 // of log
+	load    func() (*config.Config, error) // gives another configuration, for a reload
+	extra   []gateway.HTTPRoute            // served besides those of the configuration
+	sockets *handover.Sockets              // what was inherited
+	tell    func(state ...string)          // tells the service manager
+}
+
+var errStopping = errors.New("the gateway is stopping")
+
+// start makes what cfg describes and serves. On an error nothing is left running or bound.
+func start(cfg *config.Config, s surroundings) (*instance, error) {
+	i := &instance{
+		log: s.log, level: s.level, load: s.load, extra: s.extra, sockets: s.sockets, tell: s.tell,
+		metrics: metrics.New(), started: time.Now(), failed: make(chan error, 1), successor: make(chan int, 1),
+	}
+	if i.level == nil {
+		i.level = &slog.LevelVar{}
+	}
+	if i.sockets == nil {
+		i.sockets = &handover.Sockets{}
+	}
+	if i.tell == nil {
+		i.tell = func(...string) {}
+	}
+	i.stopping, i.stopNow = context.WithCancel(context.Background())
 	i.cutting, i.cutNow = context.WithCancel(context.Background())
-	i.server = gateway.New(gateway.Options{Log: log, Metrics: i.metrics, GRPC: &i.grpc, Account: i.account})
+	i.server = gateway.New(gateway.Options{Log: i.log, Metrics: i.metrics, GRPC: &i.grpc, Account: i.account})
 	i.metrics.WatchGenerations(i.generationNumber, i.history.oldest)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if err := i.apply(cfg); err != nil {
+		i.stopNow()
 		i.cutNow()
 		i.retiring.Wait()
 		i.server.Close()
@@ -101,8 +136,10 @@ func (i *instance) apply(cfg *config.Config) error {
 
 // reload loads the configuration again and applies it. After an error everything is as it was.
 func (i *instance) reload() error {
-	if i.draining.Load() {
-		return errors.New("the gateway is stopping")
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if err := i.fixed(); err != nil {
+		return err
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -114,7 +151,7 @@ func (i *instance) reload() error {
 func (i *instance) reloadChanged() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.draining.Load() {
+	if i.fixed() != nil {
 		return
 	}
 	cfg, err := i.load()
@@ -124,8 +161,20 @@ func (i *instance) reloadChanged() {
 	i.change(cfg, err) // what goes wrong is logged there
 }
 
+// fixed tells why nothing may change now, if nothing may. It needs the mutex.
+func (i *instance) fixed() error {
+	switch {
+	case i.draining.Load():
+		return errStopping
+	case i.upgrading.Load():
+		return errUpgrading
+	}
+	return nil
+}
+
 // change applies what was loaded, if it was, and tells how that went. It needs the mutex.
 func (i *instance) change(cfg *config.Config, err error) error {
+	i.tell(statesReloading()...)
 	if err == nil {
 		err = i.apply(cfg)
 	}
@@ -134,8 +183,10 @@ func (i *instance) change(cfg *config.Config, err error) error {
 		i.refused = err.Error()
 		i.metrics.Reloads.WithLabelValues("refused").Inc()
 		i.log.Error("reload refused, nothing has changed", "error", err)
+		i.tell(stateReady, fmt.Sprintf("STATUS=the last reload was refused, generation %d goes on", i.generationNumber()))
 		return err
 	}
+	i.tell(stateReady, fmt.Sprintf("STATUS=generation %d", i.generationNumber()))
 	i.metrics.Reloads.WithLabelValues("applied").Inc()
 	i.log.Info("reloaded", "generation", i.generationNumber())
 	return nil
@@ -172,6 +223,7 @@ func (i *instance) fail(err error) {
 // a relayed peer is still delivered. It returns how many connections were cut since the start.
 func (i *instance) shutdown(ctx context.Context) (cut int) {
 	i.draining.Store(true)
+	i.stopNow()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	defer context.AfterFunc(ctx, i.cutNow)()
@@ -187,8 +239,8 @@ func (i *instance) shutdown(ctx context.Context) (cut int) {
 			break
 		}
 	}
+	i.retiring.Wait() // also for what was replaced before; cut when ctx is done
 	i.cutNow()
-	i.retiring.Wait()
 	i.server.Close()
 	last, cancel := context.WithTimeout(context.Background(), cutGrace)
 	defer cancel()
@@ -240,5 +292,9 @@ func (i *instance) adminOptions() admin.Options {
 			return nil
 		},
 		Reload: i.reload,
+		Upgrade: func() (string, error) {
+			pid, err := i.upgrade()
+			return fmt.Sprintf("process %d serves; process %d drains for at most %v", pid, os.Getpid(), i.drainTimeout()), err
+		},
 	}
 }

@@ -37,6 +37,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"serve", "run the gateway with a configuration file", serve},
+		{"upgrade", "have the running gateway hand over to a new process, refusing nobody", upgradeCommand},
 		{"check", "say whether a configuration file is right, and what is wrong", check},
 		{"fmt", "format configuration files", format},
 		{"explain", "say which protocol some bytes are, which block takes them, and why", explain},

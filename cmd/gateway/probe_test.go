@@ -200,7 +200,7 @@ relay "rest" {
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
-	i, err := start(cfg, slog.New(slog.DiscardHandler), &slog.LevelVar{}, nil)
+	i, err := start(cfg, surroundings{log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gateway/internal/config"
+	"gateway/internal/handover"
 )
 
 // cutGrace is how long what drain_timeout cut may take to end, at most.
@@ -24,21 +25,29 @@ const cutGrace = 5 * time.Second
 // saves memory and costs next to nothing.
 const heapGrowthPercent = 50
 
-// serve runs the gateway until TERM or INT. The first one drains, the second ends at once. HUP loads the configuration again.
+// serve runs the gateway until TERM or INT: the first one drains, the second ends at once. HUP loads the configuration again,
+// USR2 hands over to a new process.
 func serve(args []string, _, stderr io.Writer) int {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	path := flags.String("config", configDefault, "the configuration `file`")
 	watched := flags.Bool("watch", false, "load the configuration again whenever its file changes")
+	pid := flags.String("pid", "", "write the process id to this `file`, once the gateway is ready")
 	if code, stop := parseFlags(flags, args, stderr); stop {
 		return code
 	}
+	sockets, predecessor, err := handover.Inherit()
+	if err != nil {
+		fmt.Fprintf(stderr, "gateway: it did not start: %v\n", err)
+		return exitError
+	}
+	why := io.MultiWriter(stderr, predecessor)
 	cfg, diags := config.Load(*path)
-	writeDiagnostics(diags, stderr)
+	writeDiagnostics(diags, why)
 	if diags.HasErrors() {
 		return exitError
 	}
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP, syscall.SIGUSR2)
 	defer signal.Stop(signals)
 
 	if os.Getenv("GOGC") == "" {
@@ -47,9 +56,12 @@ func serve(args []string, _, stderr io.Writer) int {
 	level := &slog.LevelVar{}
 	level.Set(cfg.Log.Level)
 	log := newLog(stderr, cfg.Log.Format, level)
-	i, err := start(cfg, log, level, func() (*config.Config, error) { return loadAgain(*path) })
+	i, err := start(cfg, surroundings{
+		log: log, level: level, sockets: sockets, tell: notifier(log),
+		load: func() (*config.Config, error) { return loadAgain(*path) },
+	})
 	if err != nil {
-		fmt.Fprintf(stderr, "gateway: it did not start:\n%v\n", err)
+		fmt.Fprintf(why, "gateway: it did not start:\n%v\n", err)
 		return exitError
 	}
 	stop := make(chan struct{})
@@ -59,25 +71,50 @@ func serve(args []string, _, stderr io.Writer) int {
 			log.Error("the configuration is not watched", "error", err)
 		}
 	}
-	log.Info("ready", "version", versionText(), "config", *path)
-	return untilStopped(i, signals, log)
+	if unused := sockets.Rest(); len(unused) > 0 {
+		log.Warn("the service manager gave sockets that no block listens on: who connects there waits in vain", "addrs", unused)
+	}
+	file := pidFile(*pid)
+	if err := file.write(); err != nil {
+		log.Error("no pid file", "error", err)
+	}
+	defer file.remove(log)
+	feedWatchdog(i.tell, func() { i.status() }, stop, log)
+	log.Info("ready", "version", versionText(), "config", *path, "pid", os.Getpid())
+	if predecessor.Exists() {
+		predecessor.Ready() // which tells the service manager whom to follow
+	} else {
+		i.tell(stateReady, "STATUS=generation 1")
+	}
+	return untilStopped(i, signals)
 }
 
 // untilStopped follows signals until the gateway has ended.
-func untilStopped(i *instance, signals <-chan os.Signal, log *slog.Logger) (code int) {
+func untilStopped(i *instance, signals <-chan os.Signal) (code int) {
 	for {
 		select {
 		case s := <-signals:
-			if s == syscall.SIGHUP {
+			switch s {
+			case syscall.SIGHUP:
 				i.reload() // a refused one is logged there
 				continue
+			case syscall.SIGUSR2:
+				go i.upgrade() // so is this
+				continue
 			}
-			log.Info("draining", "signal", s.String(), "drain_timeout", i.drainTimeout())
+			i.log.Info("draining", "signal", s.String(), "drain_timeout", i.drainTimeout())
+			i.tell(stateStopping)
+		case pid := <-i.successor:
+			i.log.Info("draining", "successor", pid, "drain_timeout", i.drainTimeout())
+			i.tell(fmt.Sprintf("MAINPID=%d", pid), stateReady, "STATUS=upgraded")
+			drain(i, signals, true)
+			return exitOK
 		case err := <-i.failed:
-			log.Error("draining", "error", err)
+			i.log.Error("draining", "error", err)
+			i.tell(stateStopping)
 			code = exitError
 		}
-		drain(i, i.drainTimeout(), signals, log)
+		drain(i, signals, false)
 		return code
 	}
 }
@@ -93,26 +130,35 @@ func loadAgain(path string) (*config.Config, error) {
 	return cfg, nil
 }
 
-// drain ends i within limit, and at once when a further signal comes.
-func drain(i *instance, limit time.Duration, signals <-chan os.Signal, log *slog.Logger) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+// drain ends i within its drain_timeout, and at once when a further signal comes. After a handover the first one is no further
+// one: a service manager that stops the service sends it to this process too.
+func drain(i *instance, signals <-chan os.Signal, handedOver bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), i.drainTimeout())
 	defer cancel()
 	drained := make(chan int, 1)
-	go func() { drained <- i.shutdown(ctx) }()
+	go func() {
+		if handedOver {
+			i.retreat(ctx)
+		}
+		drained <- i.shutdown(ctx)
+	}()
 	for warned := false; ; {
 		select {
 		case cut := <-drained:
-			log.Info("stopped", "cut", cut)
+			i.log.Info("stopped", "cut", cut)
 			return
 		case s := <-signals:
 			switch {
-			case s == syscall.SIGHUP: // too late for that
+			case s == syscall.SIGHUP || s == syscall.SIGUSR2: // too late for that
+			case handedOver:
+				i.log.Info("still draining", "signal", s.String())
+				handedOver = false
 			case !warned:
-				log.Warn("ending at once, at the second signal")
+				i.log.Warn("ending at once, at the second signal")
 				cancel()
 				warned = true
 			default:
-				log.Warn("ended without waiting, at the third signal")
+				i.log.Warn("ended without waiting, at the third signal")
 				return
 			}
 		}

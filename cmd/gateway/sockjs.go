@@ -89,7 +89,7 @@ func sockJS(args []string, stdout, stderr io.Writer) int {
 	}
 	level := &slog.LevelVar{}
 	log := newLog(stderr, config.LogText, level)
-	i, err := start(cfg, log, level, func() (*config.Config, error) { return cfg, nil }, routes...)
+	i, err := start(cfg, surroundings{log: log, level: level, load: func() (*config.Config, error) { return cfg, nil }, extra: routes})
 	if err != nil {
 		fmt.Fprintf(stderr, "gateway sockjs: it did not start:\n%v\n", err)
 		return exitError
@@ -103,7 +103,7 @@ func sockJS(args []string, stdout, stderr io.Writer) int {
 	} else {
 		fmt.Fprintf(stdout, "Browsers connect to %s/ (--samples samples serves a page to try it)\n", base)
 	}
-	return untilStopped(i, signals, log)
+	return untilStopped(i, signals)
 }
 
 // parseSockJSFlags reads the command line.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -107,13 +108,22 @@ func adminOf(path, addr, tokenFile string) (adminClient, error) {
 
 // status asks for /status.
 func (a adminClient) status(ctx context.Context) (string, error) {
-	client := &http.Client{Timeout: statusTimeout, Transport: &http.Transport{
+	text, err := a.ask(ctx, http.MethodGet, "/status", statusTimeout)
+	if err == nil && !json.Valid([]byte(text)) {
+		return "", fmt.Errorf("what answers at %s is no gateway's admin port", a.addr)
+	}
+	return text, err
+}
+
+// ask gives what the admin port answers.
+func (a adminClient) ask(ctx context.Context, method, path string, timeout time.Duration) (string, error) {
+	client := &http.Client{Timeout: timeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, a.network, a.addr)
 		},
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://admin/status", nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://admin"+path, nil)
 	if err != nil {
 		return "", err
 	}
@@ -131,10 +141,10 @@ func (a adminClient) status(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("read the answer: %w", err)
 	case response.StatusCode == http.StatusUnauthorized:
 		return "", fmt.Errorf("the admin port asks for its token: -token-file FILE")
+	case response.StatusCode == http.StatusUnprocessableEntity:
+		return "", errors.New(strings.TrimSpace(string(body)))
 	case response.StatusCode != http.StatusOK:
 		return "", fmt.Errorf("the admin port answers %s", response.Status)
-	case !json.Valid(body):
-		return "", fmt.Errorf("what answers at %s is no gateway's admin port", a.addr)
 	}
 	return string(body), nil
 }

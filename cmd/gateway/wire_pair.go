@@ -18,6 +18,7 @@ import (
 	"gateway/backends/relay"
 	"gateway/internal/config"
 	"gateway/internal/gateway"
+	"gateway/internal/handover"
 	"gateway/internal/metrics"
 	"gateway/internal/resource"
 	"gateway/internal/zmtp"
@@ -58,7 +59,7 @@ func (i *instance) meeting(change *resource.Change, r config.Relay) (*pair.Rende
 // doorSettings are what makes a door another one.
 type doorSettings struct {
 	name    string
-	socket  *net.TCPListener
+	socket  *handover.Socket
 	meeting *pair.Rendezvous
 	source  []netip.Prefix
 	agents  bool
@@ -68,7 +69,7 @@ type doorSettings struct {
 // door is the port that the workers of a relay connect to.
 func (i *instance) door(change *resource.Change, r config.Relay, meeting *pair.Rendezvous) (*port, error) {
 	w := r.Workers
-	socket, err := i.socket(change, w.Addr, r.Name+"/workers")
+	socket, err := i.socket(change, "tcp", w.Addr, r.Name+"/workers")
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ import (
 	"gateway/backends/sockjs"
 	"gateway/internal/config"
 	"gateway/internal/gateway"
+	"gateway/internal/handover"
 	"gateway/internal/metrics"
 	"gateway/internal/resource"
 	"gateway/internal/zmtp"
@@ -40,8 +41,8 @@ type programSettings struct {
 	hwm        int
 	secret     config.Secret
 	serverKey  string
-	clients    []zmtp.PublicKey // that may come; nil: all
-	sockets    [2]net.Listener  // none where the gateway connects
+	clients    []zmtp.PublicKey    // that may come; nil: all
+	sockets    [2]*handover.Socket // none where the gateway connects
 }
 
 // browsers is the server of a sockjs block.
@@ -102,7 +103,7 @@ func (i *instance) programs(change *resource.Change, s config.SockJS) (*programs
 	}
 	if !s.Connect {
 		for at, t := range []config.Target{s.Push, s.Pull} {
-			if settings.sockets[at], err = i.boundSocket(change, t, fmt.Sprintf("sockjs %s %d", s.Prefix, at)); err != nil {
+			if settings.sockets[at], err = i.socket(change, t.Network, t.Address, fmt.Sprintf("sockjs %s %d", s.Prefix, at)); err != nil {
 				return nil, placed(t.Range, err)
 			}
 		}
@@ -117,7 +118,7 @@ func (i *instance) programs(change *resource.Change, s config.SockJS) (*programs
 			if socket == nil {
 				continue
 			}
-			if shared[at], err = duplicate(socket.(filer)); err != nil {
+			if shared[at], err = socket.Share(); err != nil {
 				return nil, nil, fmt.Errorf("cannot share the socket of %s: %w", socket.Addr(), err)
 			}
 		}
@@ -185,21 +186,6 @@ func (i *instance) part(p *programs, block string, shared [2]net.Listener) {
 			shared[at].Close() // for one that never served
 		}
 	}
-}
-
-// boundSocket is the socket at a program's endpoint.
-func (i *instance) boundSocket(change *resource.Change, t config.Target, owner string) (net.Listener, error) {
-	if t.Network == "tcp" {
-		return i.socket(change, t.Address, owner)
-	}
-	return resource.Use(change, "socket "+t.Text, nil, func() (net.Listener, resource.Retire, error) {
-		removeStaleSocket(t.Address)
-		l, err := net.Listen(t.Network, t.Address)
-		if err != nil {
-			return nil, nil, bindError(t.Address, err)
-		}
-		return l, func(bool) { l.Close() }, nil
-	})
 }
 
 // programChanged tells of a program that came or left, and counts what was in its queue.

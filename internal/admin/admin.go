@@ -1,9 +1,9 @@
 // Package admin serves what an operator looks at: /metrics for Prometheus, /healthz and /readyz for probes, /status as
-// JSON for people and programs; and POST /reload.
+// JSON for people and programs; POST /reload and POST /upgrade.
 //
 // It knows nothing of the gateway: it receives functions. It listens on loopback or on a unix socket, and asks for a
 // bearer token where one is configured; /healthz and /readyz answer without it, since probes carry none. Nothing
-// changes by GET.
+// changes by GET, nor by a POST that a browser sends for another site's page.
 package admin
 
 import (
@@ -33,6 +33,9 @@ type Options struct {
 	Status func() any          // what /status shows, as JSON
 	Ready  func() error        // nil: ready; otherwise /readyz answers 503 and says why
 	Reload func() error        // what POST /reload does; its error is the answer, with 422
+
+	// Upgrade is what POST /upgrade does; it tells what has happened. Its error is the answer, with 422.
+	Upgrade func() (string, error)
 }
 
 // Server is the admin HTTP server. Make one with New.
@@ -90,10 +93,18 @@ func Handler(o Options) http.Handler {
 		}
 		writeText(w, http.StatusOK, "reloaded\n")
 	})))
+	mux.Handle("POST /upgrade", guarded(o.Token, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		told, err := o.Upgrade()
+		if err != nil {
+			writeText(w, http.StatusUnprocessableEntity, err.Error()+"\n")
+			return
+		}
+		writeText(w, http.StatusOK, told+"\n")
+	})))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		writeText(w, http.StatusOK, "gateway admin: /metrics /status /healthz /readyz, POST /reload\n")
+		writeText(w, http.StatusOK, "gateway admin: /metrics /status /healthz /readyz, POST /reload /upgrade\n")
 	})
-	return mux
+	return http.NewCrossOriginProtection().Handler(mux)
 }
 
 // guarded asks for the token before h.

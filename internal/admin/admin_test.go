@@ -37,6 +37,8 @@ func options() Options {
 		Ready:  func() error { return nil },
 		Token:  func() string { return "" },
 		Reload: func() error { return nil },
+
+		Upgrade: func() (string, error) { return "process 7 serves", nil },
 	}
 }
 
@@ -104,5 +106,32 @@ func TestReloadAnswersWhyItWasRefused(t *testing.T) {
 	o.Reload = func() error { t.Error("reloaded without the token"); return nil }
 	if code, _ := ask(t, o, "POST", "/reload", ""); code != http.StatusUnauthorized {
 		t.Errorf("without the token: %d", code)
+	}
+}
+
+func TestUpgradeTellsWhatHasHappened(t *testing.T) {
+	o := options()
+	if code, body := ask(t, o, "POST", "/upgrade", ""); code != http.StatusOK || body != "process 7 serves\n" {
+		t.Errorf("answered %d %q", code, body)
+	}
+	o.Upgrade = func() (string, error) { return "", errors.New("the new process ended") }
+	if code, body := ask(t, o, "POST", "/upgrade", ""); code != http.StatusUnprocessableEntity || body != "the new process ended\n" {
+		t.Errorf("a refused upgrade was answered %d %q", code, body)
+	}
+	if code, _ := ask(t, o, "GET", "/upgrade", ""); code != http.StatusMethodNotAllowed {
+		t.Errorf("GET /upgrade: %d", code)
+	}
+}
+
+// TestPageOfAnotherSiteChangesNothing: a browser on the same machine would let any page post to loopback.
+func TestPageOfAnotherSiteChangesNothing(t *testing.T) {
+	o := options()
+	o.Reload = func() error { t.Error("reloaded for another site's page"); return nil }
+	r := httptest.NewRequest("POST", "/reload", nil)
+	r.Header.Set("Origin", "https://elsewhere.example")
+	w := httptest.NewRecorder()
+	Handler(o).ServeHTTP(w, r)
+	if w.Code != http.StatusForbidden {
+		t.Errorf("answered %d", w.Code)
 	}
 }

@@ -63,12 +63,23 @@ func startGateway(t *testing.T, config string, more ...string) *gatewayProcess {
 // startGatewayBy is startGateway through a wrapper command, prlimit for one.
 func startGatewayBy(t *testing.T, config string, wrapper []string, more ...string) *gatewayProcess {
 	t.Helper()
+	return startCommand(t, config, append(wrapper, binary), more...)
+}
+
+// startGatewayAs is startGateway with another file as the program.
+func startGatewayAs(t *testing.T, program, config string) *gatewayProcess {
+	t.Helper()
+	return startCommand(t, config, []string{program})
+}
+
+func startCommand(t *testing.T, config string, command []string, more ...string) *gatewayProcess {
+	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "gateway.hcl")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := append(append(wrapper, binary, "serve", "-config", file), more...)
+	args := append(append(command, "serve", "-config", file), more...)
 	g := &gatewayProcess{t: t, dir: dir, cmd: exec.Command(args[0], args[1:]...), log: &logBuffer{}, exited: make(chan struct{})}
 	g.cmd.Stderr, g.cmd.Stdout = g.log, g.log
 	g.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=10") // instead of a second at every end
@@ -94,16 +105,28 @@ func (g *gatewayProcess) stop() {
 	}
 }
 
-func (g *gatewayProcess) signal(s os.Signal) {
+// signal is for the process that serves: after an upgrade the last one.
+func (g *gatewayProcess) signal(s syscall.Signal) {
 	g.t.Helper()
 	select {
 	case <-g.exited:
 	default:
-		if err := g.cmd.Process.Signal(s); err != nil {
+		if err := syscall.Kill(g.pid(), s); err != nil {
 			g.t.Logf("signal %v: %v", s, err)
 		}
 	}
 }
+
+// pid is the process that serves.
+func (g *gatewayProcess) pid() int {
+	pid := g.cmd.Process.Pid
+	if all := readyPID.FindAllStringSubmatch(g.log.String(), -1); len(all) > 1 {
+		fmt.Sscan(all[len(all)-1][1], &pid)
+	}
+	return pid
+}
+
+var readyPID = regexp.MustCompile(`msg=ready .* pid=(\d+)`)
 
 // waitExit waits until the process ended, and fails unless it ended well.
 func (g *gatewayProcess) waitExit(limit time.Duration) {

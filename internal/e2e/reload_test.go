@@ -149,10 +149,15 @@ func signedConn(t *testing.T, addr string) net.Conn {
 
 func echoRound(c net.Conn, mark byte) error {
 	sent := bytes.Repeat([]byte{mark}, 64)
-	if err := c.SetDeadline(time.Now().Add(zmqTimeout)); err != nil {
+	if _, err := c.Write(sent); err != nil {
 		return err
 	}
-	if _, err := c.Write(sent); err != nil {
+	return echoed(c, sent)
+}
+
+// echoed reads what was sent.
+func echoed(c net.Conn, sent []byte) error {
+	if err := c.SetDeadline(time.Now().Add(zmqTimeout)); err != nil {
 		return err
 	}
 	got := make([]byte, len(sent))

@@ -22,4 +22,7 @@ const (
 	sockJSMessages  = 10   // echoed by each
 
 	badClientsPerKind = 100
+
+	upgrades    = 20
+	upgradeRate = 500
 )

@@ -24,4 +24,7 @@ const (
 	sockJSMessages  = 3    // echoed by each
 
 	badClientsPerKind = 10
+
+	upgrades    = 2
+	upgradeRate = 100 // connections a second
 )

@@ -243,6 +243,10 @@ func (s *Server) stream(c *sniff.Conn, server string, done func(Outcome)) {
 // Streams is how many connections the servers behind the multiplexer have.
 func (s *Server) Streams() int { return int(s.streams.Load()) }
 
+// Settle waits until the connections behind the multiplexer have reached their servers, or until ctx ends. Nothing may come
+// meanwhile.
+func (s *Server) Settle(ctx context.Context) error { return s.mux.Settle(ctx) }
+
 // Drain asks the servers behind the multiplexer to end gracefully, hard once ctx is done, and lets those go that are held
 // silent. The relays' connections are their handlers' to end.
 func (s *Server) Drain(ctx context.Context) {

@@ -4,12 +4,15 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // Switch is a StreamServer that hands its connections to the server that is current, so that a reload can put another in
 // its place. The zero value has none: it closes what comes.
 //
-// Rules: Set does not end the server before; its owner does, by Shutdown, which also ends the Serve that Set began.
+// Rules: Set does not end the server before; its owner does, by Shutdown, which also ends the Serve that Set began. When Set
+// returns, the server before has taken care of every connection that it got, which its next Accept shows: none is lost to a
+// Shutdown that comes right after.
 type Switch struct {
 	mu      sync.Mutex
 	current *handoff
@@ -25,11 +28,16 @@ func (s *Switch) Set(server StreamServer, failed func(error)) {
 				failed(err)
 			}
 			next.Close()
+			next.taken()
 		}()
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	before := s.current
 	s.current = next
+	s.mu.Unlock()
+	if before != nil {
+		before.passing.Wait() // nothing is added any more: add is called for the current one alone, under mu
+	}
 }
 
 // Serve hands on the connections of l until l is closed, and then returns nil.
@@ -51,14 +59,17 @@ func (s *Switch) give(c net.Conn) bool {
 	for {
 		s.mu.Lock()
 		current := s.current
-		s.mu.Unlock()
 		if current == nil || current == tried {
+			s.mu.Unlock()
 			return false
 		}
+		current.passing.Add(1)
+		s.mu.Unlock()
 		select {
 		case current.conns <- c:
 			return true
 		case <-current.closed:
+			current.passing.Done()
 			tried = current
 		}
 	}
@@ -76,11 +87,23 @@ type handoff struct {
 	conns  chan net.Conn
 	once   sync.Once
 	closed chan struct{}
+
+	passing sync.WaitGroup // connections on their way to the server
+	given   atomic.Bool    // one was accepted, and is not known to be taken care of
+}
+
+// taken is called when the connection before is the server's.
+func (h *handoff) taken() {
+	if h.given.CompareAndSwap(true, false) {
+		h.passing.Done()
+	}
 }
 
 func (h *handoff) Accept() (net.Conn, error) {
+	h.taken()
 	select {
 	case c := <-h.conns:
+		h.given.Store(true)
 		return c, nil
 	case <-h.closed:
 		return nil, net.ErrClosed

@@ -25,8 +25,9 @@ type Metrics struct {
 	Open         *prometheus.GaugeVec     // protocol
 	Bytes        *prometheus.CounterVec   // protocol, block, direction: in (from the client), out
 
-	Reloads *prometheus.CounterVec // result: applied, refused
-	Held    prometheus.Gauge       // ZMTP clients that no block takes
+	Reloads  *prometheus.CounterVec // result: applied, refused
+	Upgrades *prometheus.CounterVec // result: applied, refused
+	Held     prometheus.Gauge       // ZMTP clients that no block takes
 
 	// Targets that the gateway dials.
 	Dials         *prometheus.CounterVec // block, target, result
@@ -166,8 +167,9 @@ func New() *Metrics {
 		Open:         gauge("connections_open", "Connections open now, by protocol.", "protocol"),
 		Bytes:        counter("bytes_total", "Bytes relayed; in: from the client, out: to the client.", "protocol", "block", "direction"),
 
-		Held:    held,
-		Reloads: counter("reloads_total", "Reloads of the configuration, by result.", "result"),
+		Held:     held,
+		Reloads:  counter("reloads_total", "Reloads of the configuration, by result.", "result"),
+		Upgrades: counter("upgrades_total", "Attempts to hand over to another process, by result.", "result"),
 
 		Dials:         counter("dials_total", "Connection attempts to a target, by result.", "block", "target", "result"),
 		TargetEjected: gauge("target_ejected", "1 while a target is left out after failures.", "block", "target"),

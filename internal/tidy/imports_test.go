@@ -25,6 +25,7 @@ var importRules = []struct {
 	{"internal/resource", nil},
 	{"internal/metrics", nil},
 	{"internal/admin", nil},
+	{"internal/handover", nil},
 	{"internal/tidy", nil},
 	{"proto", []string{"proto"}},
 	{"demo/peers", []string{"internal/zmtp", "proto", "demo/peers"}},
