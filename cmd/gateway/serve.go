@@ -142,7 +142,7 @@ func drain(i *instance, signals <-chan os.Signal, handedOver bool) {
 		}
 		drained <- i.shutdown(ctx)
 	}()
-	for warned := false; ; {
+	for forgiven, warned := handedOver, false; ; {
 		select {
 		case cut := <-drained:
 			i.log.Info("stopped", "cut", cut)
@@ -150,9 +150,9 @@ func drain(i *instance, signals <-chan os.Signal, handedOver bool) {
 		case s := <-signals:
 			switch {
 			case s == syscall.SIGHUP || s == syscall.SIGUSR2: // too late for that
-			case handedOver:
+			case forgiven:
 				i.log.Info("still draining", "signal", s.String())
-				handedOver = false
+				forgiven = false
 			case !warned:
 				i.log.Warn("ending at once, at the second signal")
 				cancel()

@@ -74,6 +74,14 @@ func startGatewayAs(t *testing.T, program, config string) *gatewayProcess {
 
 func startCommand(t *testing.T, config string, command []string, more ...string) *gatewayProcess {
 	t.Helper()
+	g := launchGateway(t, config, command, more...)
+	g.waitLog(`msg=ready`, startWait)
+	return g
+}
+
+// launchGateway does not wait until the gateway is ready.
+func launchGateway(t *testing.T, config string, command []string, more ...string) *gatewayProcess {
+	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "gateway.hcl")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
@@ -91,7 +99,6 @@ func startCommand(t *testing.T, config string, command []string, more ...string)
 		close(g.exited)
 	}()
 	t.Cleanup(g.stop)
-	g.waitLog(`msg=ready`, startWait)
 	return g
 }
 
