@@ -9,6 +9,16 @@ listen "0.0.0.0:5555" {
   max_connections = 20000
   max_sniffing    = 2000          # connections whose protocol is not known yet
   source          = ["0.0.0.0/0"] # who may connect; everybody when left out
+  # tls {                       # terminates TLS, for all clients; what is inside is told apart again. ZeroMQ has its own CURVE.
+  #   cert      = "edge.crt"    # PEM: the chain, its own certificate first; read again when the file changes
+  #   key       = "edge.key"
+  #   client_ca = "clients.pem" # clients need a certificate from there; none when left out; the same for the whole listener
+  # }
+  # tls {                       # another certificate, for clients that ask for a name that it bears; the first is for the rest
+  #   cert      = "edge-too.crt"
+  #   key       = "edge-too.key"
+  #   client_ca = "clients.pem"
+  # }
   proxy_protocol {
     trust = ["192.0.2.10/32"] # each connection from there must begin with a PROXY header, v1 or v2; from elsewhere none may
   }

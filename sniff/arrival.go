@@ -3,7 +3,7 @@ package sniff
 // Rules of this file.
 //
 // A connection on its way from accept to its owner: whose it is (PROXY header), whether it is welcome (Admit), what it
-// speaks, what is within. All of it has one deadline, however slowly the client goes on.
+// speaks, what is inside TLS. All of it has one deadline, however slowly the client goes on.
 //
 // Who is not welcome is sniffed all the same, with less time and at most a quarter of the slots: a libzmq client that is
 // closed comes back at once, so its owner may prefer to keep it silent (Otherwise). Where the slots are taken it is closed.
@@ -19,6 +19,9 @@ const (
 	refusedWaitMax = time.Second // for a client that is refused to show what it is
 	refusingShare  = 4           // one part in so many of SniffingMax is the most that refused ones may take
 )
+
+// PlainOnTLS is the reason of a Refusal: a client spoke without TLS where nothing else is accepted.
+const PlainOnTLS = "plain_on_tls"
 
 // arrival is an accepted connection on its way to its owner, who may let go of it: what stays until release is the slot.
 type arrival struct {
@@ -69,10 +72,10 @@ func (s *Server) admit(raw net.Conn) {
 
 // quick hands a over at once if nothing about it has to be waited for.
 func (s *Server) quick(a *arrival) bool {
-	if s.options.Quick == nil || s.options.Within != nil || s.options.ProxyFrom(a.raw.RemoteAddr()) {
+	if s.options.Quick == nil || s.options.TLSOnly || s.options.ProxyFrom(a.raw.RemoteAddr()) {
 		return false
 	}
-	if s.ask(a); a.reason != "" || !a.peek(s.options.Protocols) {
+	if s.ask(a); a.reason != "" || !a.peek(s.options.Protocols) || s.looksInto(a) {
 		return false
 	}
 	s.sniffing.Release(1)
@@ -82,6 +85,9 @@ func (s *Server) quick(a *arrival) bool {
 	}
 	return true
 }
+
+// looksInto tells whether what a was recognised as is not all that shall be known.
+func (s *Server) looksInto(a *arrival) bool { return s.options.TLS != nil && a.protocol == TLS.Name }
 
 // ask asks Admit, once.
 func (s *Server) ask(a *arrival) {
@@ -130,7 +136,7 @@ func (s *Server) sniff(a *arrival) {
 	a.release()
 }
 
-// recognise finds out what a is. The connection that it returns is a's, or one that Within has put in its place.
+// recognise finds out what a is. The connection that it returns is a's, or one that Options.TLS has put in its place.
 func (s *Server) recognise(a *arrival) (c *Conn, result Result, why error) {
 	deadline := a.accepted.Add(s.options.Timeout)
 	if err := a.raw.SetReadDeadline(deadline); err != nil {
@@ -153,10 +159,12 @@ func (s *Server) recognise(a *arrival) (c *Conn, result Result, why error) {
 	switch {
 	case result == Unmatched && isProxyHeader(a.Prefix()):
 		return &a.Conn, Refused, &Refusal{ProxyUntrusted, errors.New("a PROXY header is accepted from trusted proxies alone")}
-	case result != Matched || s.options.Within == nil:
+	case result == Matched && s.options.TLSOnly && a.protocol != TLS.Name:
+		return &a.Conn, Refused, &Refusal{PlainOnTLS, errors.New("this listener speaks TLS; plain clients need one of their own")}
+	case result != Matched || !s.looksInto(a):
 		return &a.Conn, result, nil
 	}
-	c, result, why = s.options.Within(&a.Conn, deadline)
+	c, result, why = s.options.TLS(&a.Conn, deadline)
 	if why != nil {
 		return &a.Conn, resultOf(why), why
 	}

@@ -164,6 +164,15 @@ func (c *Conn) Protocol() string { return c.protocol }
 // for then nobody has read its ClientHello.
 func (c *Conn) ServerName() (name string, known bool) { return c.serverName, c.helloRead }
 
+// Misdirected tells whether a request for an authority must not be answered on this connection, because its TLS session was
+// opened for another one, as far as the raw connection knows (RFC 9110, section 7.4: answer 421).
+func (c *Conn) Misdirected(authority string) bool { return misdirected(c.Conn, authority) }
+
+func misdirected(c net.Conn, authority string) bool {
+	session, ok := c.(interface{ Misdirected(authority string) bool })
+	return ok && session.Misdirected(authority)
+}
+
 // Prefix returns the bytes that sniffing has read and nobody has taken yet. It takes none.
 func (c *Conn) Prefix() []byte {
 	return c.prefix[c.replayed:c.read:c.read]

@@ -39,7 +39,7 @@
 // counted, and logged at most once a second.
 //
 // Before that, a proxy in front may say whose connection it is ([Options.ProxyFrom]), and the client may not be welcome
-// ([Options.Admit]). Afterwards [Options.Within] may look further, under the same deadline: [Conn.ReadHello] tells which
+// ([Options.Admit]). Afterwards [Options.TLS] may look further, under the same deadline: [Conn.ReadHello] tells which
 // name a TLS client asks for, and [Inside] classifies what is inside once TLS was terminated. Whoever is turned away on that
 // way is counted under the reason of its [Refusal], and logged at most once a second.
 //

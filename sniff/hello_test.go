@@ -69,7 +69,7 @@ func TestNameInTheClientHelloIsReadAndNothingIsLost(t *testing.T) {
 		{"in records of a byte", "edge.example", split(whole, 1)},
 	} {
 		for _, size := range []int{1, len(h.hello)} {
-			p := open(t, Options{Within: helloWithin})
+			p := open(t, Options{TLS: helloWithin})
 			client := p.dial("")
 			for piece := range slices.Chunk(h.hello, size) {
 				client.Write(piece)
@@ -108,7 +108,7 @@ func TestHelloThatIsNoneIsRefusedAndOneThatNeverEndsTimesOut(t *testing.T) {
 		{"half", "timeout", "", whole[:len(whole)/2]},
 		{"half, then gone", "closed", "", whole[:len(whole)/2]},
 	} {
-		p := open(t, Options{Within: helloWithin, Timeout: timeoutOf(h.result == "timeout")})
+		p := open(t, Options{TLS: helloWithin, Timeout: timeoutOf(h.result == "timeout")})
 		client := p.dial("")
 		go client.Write(h.sent)
 		if h.result == "closed" {
@@ -141,7 +141,7 @@ func terminate(config *tls.Config) func(*Conn, time.Time) (*Conn, Result, error)
 
 func TestWhatIsWithinTLSIsHandedOver(t *testing.T) {
 	certificate := selfSigned(t)
-	p := open(t, Options{Within: terminate(&tls.Config{Certificates: []tls.Certificate{certificate}})})
+	p := open(t, Options{TLS: terminate(&tls.Config{Certificates: []tls.Certificate{certificate}})})
 	for _, s := range samples {
 		if s.protocol == TLS.Name {
 			continue
@@ -169,7 +169,7 @@ func TestWhatIsWithinTLSIsHandedOver(t *testing.T) {
 func TestSilenceWithinTLSEndsAtTheOneDeadline(t *testing.T) {
 	const timeout = 300 * time.Millisecond
 	certificate := selfSigned(t)
-	p := open(t, Options{Timeout: timeout, Within: terminate(&tls.Config{Certificates: []tls.Certificate{certificate}})})
+	p := open(t, Options{Timeout: timeout, TLS: terminate(&tls.Config{Certificates: []tls.Certificate{certificate}})})
 	started := time.Now()
 	client := tls.Client(p.dial(""), &tls.Config{InsecureSkipVerify: true})
 	if err := client.Handshake(); err != nil {
@@ -183,12 +183,39 @@ func TestSilenceWithinTLSEndsAtTheOneDeadline(t *testing.T) {
 }
 
 func TestHandshakeThatFailsIsLoggedWithItsReason(t *testing.T) {
-	p := open(t, Options{Within: func(*Conn, time.Time) (*Conn, Result, error) {
+	p := open(t, Options{TLS: func(*Conn, time.Time) (*Conn, Result, error) {
 		return nil, 0, &Refusal{"tls_handshake", errors.New("no certificate suits")}
 	}})
-	expectEnd(t, p.dial("SSH-2.0-test\r\n"))
+	expectEnd(t, p.dial(string(clientHello(t, &tls.Config{ServerName: "edge.example"}))))
 	p.server.Close()
 	if p.refused("tls_handshake") != 1 || !strings.Contains(p.log.String(), "no certificate suits") {
 		t.Errorf("%d refused: %s", p.refused("tls_handshake"), p.log)
+	}
+}
+
+func TestPlainClientIsRefusedWhereTLSIsAMust(t *testing.T) {
+	kept := make(chan handed, 1)
+	p := open(t, Options{
+		TLSOnly:   true,
+		TLS:       helloWithin,
+		Quick:     func(*Conn, func()) bool { panic("it was offered before anybody looked into it") },
+		Otherwise: func(c *Conn, _ Result, _ error, release func()) bool { kept <- handed{c, release}; return true },
+	})
+	for _, s := range samples {
+		if s.protocol == TLS.Name {
+			continue
+		}
+		p.dial(s.bytes)
+		c := receive(t, kept, s.peer)
+		if c.Protocol() != s.protocol {
+			t.Errorf("%s: offered as %q", s.peer, c.Protocol())
+		}
+		c.end()
+	}
+	p.dial(string(clientHello(t, &tls.Config{ServerName: "edge.example"})))
+	p.next().end()
+	p.server.Close()
+	if p.refused(PlainOnTLS) == 0 || p.results("refused") != p.refused(PlainOnTLS) || p.log.count("reason="+PlainOnTLS) == 0 {
+		t.Errorf("%d refused: %s", p.refused(PlainOnTLS), p.log)
 	}
 }

@@ -49,8 +49,8 @@ type Options struct {
 	Handle func(c *Conn, release func())
 
 	// Quick may take a connection that was recognised without waiting, on the accepting goroutine: it must return at once.
-	// If it returns true it owns c, as Handle would; otherwise Handle gets c. It is asked only where Within is not set. Default:
-	// take none.
+	// If it returns true it owns c, as Handle would; otherwise Handle gets c. It is not asked where TLS has to be looked
+	// into. Default: take none.
 	Quick func(c *Conn, release func()) bool
 
 	// Otherwise may take a connection that was not recognised (Unmatched), not in time (TimedOut), whose peer sent
@@ -66,11 +66,14 @@ type Options struct {
 	// reason to refuse it, or "" and what to call when its connection has ended. Default: all are welcome.
 	Admit func(client net.Addr) (leave func(), reason string)
 
-	// Within gets each connection that was recognised, while it still counts as being sniffed, to look further into it:
-	// to terminate TLS and find out what is Inside, or to read a ClientHello. What it returns is handed over in c's
-	// place. It need not mind the deadline for reading, which runs already. An error refuses the connection. Default:
-	// nothing is looked into.
-	Within func(c *Conn, deadline time.Time) (*Conn, Result, error)
+	// TLS gets each connection that begins with a ClientHello, while it still counts as being sniffed, to look further into
+	// it: to terminate TLS and find out what is Inside, or to read that hello. What it returns is handed over in c's place.
+	// It need not mind the deadline for reading, which runs already. An error refuses the connection. Default: TLS is
+	// a protocol like others.
+	TLS func(c *Conn, deadline time.Time) (*Conn, Result, error)
+
+	// TLSOnly refuses what does not begin with a ClientHello.
+	TLSOnly bool
 
 	Log     *slog.Logger     // default slog.Default()
 	Metrics *metrics.Metrics // default: counted nowhere

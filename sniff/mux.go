@@ -175,6 +175,9 @@ func (m *muxed) Raw() (prefix []byte, raw net.Conn) { return m.Conn.(*Conn).Deta
 
 func (m *muxed) CloseWrite() error { return m.Conn.(*Conn).CloseWrite() }
 
+// Misdirected is for a server that knows which authority a request is for; see Conn.
+func (m *muxed) Misdirected(authority string) bool { return misdirected(m.Conn, authority) }
+
 func (m *muxed) Close() error {
 	err := m.Conn.Close()
 	if m.once.CompareAndSwap(false, true) {

@@ -78,15 +78,18 @@ func percentEncode(s string) string {
 type refusal struct {
 	status int
 	text   string
+	atOnce bool // it may be a call that goes on until it is answered
 }
 
-// refuse returns nil for a gRPC call.
-func refuse(r request) *refusal {
+// refuse returns nil for a gRPC call that came to the right connection.
+func refuse(r request, misdirected func(authority string) bool) *refusal {
 	switch {
+	case misdirected != nil && misdirected(r.authority): // RFC 9113 section 9.1.2
+		return &refusal{421, fmt.Sprintf("This connection was opened for another name than %q. Open one for it.\n", r.authority), true}
 	case !r.isGRPC():
-		return &refusal{415, fmt.Sprintf("This port speaks gRPC: content-type application/grpc, not %q.\n", r.contentType)}
+		return &refusal{415, fmt.Sprintf("This port speaks gRPC: content-type application/grpc, not %q.\n", r.contentType), false}
 	case r.method != "POST":
-		return &refusal{405, fmt.Sprintf("A gRPC call is a POST, not a %s.\n", r.method)}
+		return &refusal{405, fmt.Sprintf("A gRPC call is a POST, not a %s.\n", r.method), false}
 	}
 	return nil
 }
@@ -97,7 +100,7 @@ const refusedBytesMax = streamWindow / 4
 // refuseAtEnd answers when the request has ended, or has gone on for too long.
 func (call *call) refuseAtEnd(b *batch) {
 	c := &call.caller
-	if call.answered || !c.recvEnd && c.window > streamWindow-refusedBytesMax {
+	if call.answered || !call.refusal.atOnce && !c.recvEnd && c.window > streamWindow-refusedBytesMax {
 		return
 	}
 	call.answered = true

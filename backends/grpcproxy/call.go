@@ -56,7 +56,7 @@ type call struct {
 
 // start is called once, when the caller's stream is there.
 func (call *call) start(r request, fields []hpack.HeaderField, b *batch) {
-	if refusal := refuse(r); refusal != nil {
+	if refusal := refuse(r, call.caller.conn.misdirected); refusal != nil {
 		call.refusal = refusal
 		call.refuseAtEnd(b)
 		return

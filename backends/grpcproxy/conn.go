@@ -73,7 +73,10 @@ type conn struct {
 	window int  // what the peer may still send
 	owed   int  // received and not yet given back
 	resets rate // streams reset by the caller
-	empty  int  // DATA frames without data
+
+	// misdirected tells which authorities the caller's TLS session was not opened for; nil: it may ask for all.
+	misdirected func(authority string) bool
+	empty       int // DATA frames without data
 
 	readAt       atomic.Int64 // when bytes came last, on the proxy's clock
 	partialSince atomic.Int64 // since when a frame or a header block is unfinished; 0: none is
@@ -110,6 +113,9 @@ func newConn(p *Proxy, outer net.Conn, role role) *conn {
 	c := &conn{
 		net: outer, proxy: p, role: role, in: newInput(socket, raw, prefix), window: windowDefault,
 		streams: map[uint32]*half{}, sendWindow: windowDefault, initialWindow: windowDefault,
+	}
+	if session, ok := outer.(interface{ Misdirected(authority string) bool }); ok {
+		c.misdirected = session.Misdirected
 	}
 	c.openMax.Store(windowMax) // section 6.5.2: no limit, before the peer sets one
 	c.out.raw, c.out.write = raw, c.out.writeFD

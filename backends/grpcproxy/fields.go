@@ -15,6 +15,7 @@ import (
 // request is what routing needs of a request's fields.
 type request struct {
 	method, path, contentType string
+	authority                 string
 	timeout                   string // grpc-timeout
 	contentLength             int64  // -1: not given
 }
@@ -64,7 +65,7 @@ func parseRequest(fields []hpack.HeaderField) (request, error) {
 			if seen || regular {
 				return r, errPseudo
 			}
-			seen = true
+			seen, r.authority = true, f.Value
 			continue
 		default:
 			return r, errPseudo

@@ -26,6 +26,7 @@ type port struct {
 	name    string
 	addr    net.Addr
 	sniffer *sniff.Server
+	tls     *gateway.Termination // nil: TLS is not terminated
 }
 
 // portSettings are what makes a port another one.
@@ -43,13 +44,21 @@ func (i *instance) port(change *resource.Change, l config.Listener) (*port, erro
 	settings := portSettings{socket: socket, listener: l}
 	settings.listener.Range = hcl.Range{}
 	return resource.Use(change, "port "+l.Addr, settings, func() (*port, resource.Retire, error) {
-		return i.open(socket, i.server.Attach(gateway.Listener{Name: l.Name, Sources: l.Source, Proxies: l.Proxies}, sniff.Options{
+		exposed, err := listenerOf(l, i.log)
+		if err != nil {
+			return nil, nil, err
+		}
+		p, retire, err := i.open(socket, i.server.Attach(exposed, sniff.Options{
 			Timeout:        l.SniffTimeout,
 			ConnectionsMax: l.MaxConnections,
 			SniffingMax:    l.MaxSniffing,
 			Log:            i.log,
 			Metrics:        i.metrics,
 		}))
+		if err == nil {
+			p.tls = exposed.TLS
+		}
+		return p, retire, err
 	})
 }
 

@@ -97,6 +97,7 @@ func start(cfg *config.Config, s surroundings) (*instance, error) {
 	i.cutting, i.cutNow = context.WithCancel(context.Background())
 	i.server = gateway.New(gateway.Options{Log: i.log, Metrics: i.metrics, GRPC: &i.grpc, Account: i.account})
 	i.metrics.WatchGenerations(i.generationNumber, i.history.oldest)
+	i.metrics.WatchCertificates(i.certificates)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if err := i.apply(cfg); err != nil {

@@ -40,6 +40,11 @@ type Listener struct {
 	// Proxies are the networks whose connections begin with a PROXY header, which says whose they are; empty: none.
 	Proxies []netip.Prefix
 
+	// Certificates are for TLS, which every client must speak; the first is for who asks for no name, or for one that none
+	// of them bears. Empty: TLS is not terminated.
+	Certificates []TLSFiles
+	ClientCA     string // file of the authorities of clients' certificates; empty: clients need none
+
 	Range hcl.Range // of the address
 }
 

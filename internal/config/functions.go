@@ -12,8 +12,10 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 )
 
-// includedBytesMax bounds what file("...") reads: a key, a token, a certificate.
-const includedBytesMax = 64 << 10
+const (
+	includedBytesMax = 64 << 10 // of what file("...") reads: a key, a token, a certificate
+	pemBytesMax      = 1 << 20  // of a certificate with its chain, or a bundle of authorities
+)
 
 // envFunction is env("NAME"): the value of an environment variable that must be set.
 var envFunction = function.New(&function.Spec{
@@ -39,7 +41,7 @@ func fileFunction(dir string) function.Function {
 			if !filepath.IsAbs(path) {
 				path = filepath.Join(dir, path)
 			}
-			text, err := readIncluded(path)
+			text, err := readIncluded(path, includedBytesMax)
 			if err != nil {
 				return cty.NilVal, err
 			}
@@ -48,8 +50,8 @@ func fileFunction(dir string) function.Function {
 	})
 }
 
-// readIncluded reads a regular file: a pipe or a device could keep the gateway waiting for ever.
-func readIncluded(path string) (string, error) {
+// readIncluded reads a regular file of at most limit bytes: a pipe or a device could keep the gateway waiting for ever.
+func readIncluded(path string, limit int64) (string, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -59,7 +61,7 @@ func readIncluded(path string) (string, error) {
 	case !info.Mode().IsRegular():
 		return "", fmt.Errorf("%s is not a regular file", path)
 	}
-	content, err := readBounded(path, includedBytesMax)
+	content, err := readBounded(path, limit)
 	if err != nil {
 		return "", fmt.Errorf("cannot read %s: %w", path, err)
 	}

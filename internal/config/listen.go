@@ -53,6 +53,7 @@ func (r *reader) listener(b listenSchema) Listener {
 	}
 	l.Source = r.prefixes(b.Source)
 	l.Proxies = r.proxies(b.Proxy)
+	l.Certificates, l.ClientCA = r.certificates(b.TLS)
 	return l
 }
 

@@ -27,8 +27,16 @@ type listenSchema struct {
 	MaxConnections *hcl.Attribute `hcl:"max_connections,optional"`
 	MaxSniffing    *hcl.Attribute `hcl:"max_sniffing,optional"`
 
-	Source *hcl.Attribute `hcl:"source,optional"`
-	Proxy  *proxySchema   `hcl:"proxy_protocol,block"`
+	Source *hcl.Attribute    `hcl:"source,optional"`
+	Proxy  *proxySchema      `hcl:"proxy_protocol,block"`
+	TLS    []listenTLSSchema `hcl:"tls,block"`
+}
+
+type listenTLSSchema struct {
+	DefRange hcl.Range      `hcl:",def_range"`
+	Cert     *hcl.Attribute `hcl:"cert,optional"`
+	Key      *hcl.Attribute `hcl:"key,optional"`
+	ClientCA *hcl.Attribute `hcl:"client_ca,optional"`
 }
 
 type proxySchema struct {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -26,11 +25,6 @@ type Workers struct {
 	AffinityWait     time.Duration // 0: left out
 
 	Range hcl.Range // of the door's address
-}
-
-// TLSFiles are the files of a certificate, in PEM; their paths are absolute or start where the gateway does.
-type TLSFiles struct {
-	Cert, Key string
 }
 
 // Affinity is a word of relay { affinity }.
@@ -130,19 +124,8 @@ func (r *reader) tlsFiles(b *tlsSchema) *TLSFiles {
 	if b == nil {
 		return nil
 	}
-	if b.Cert == nil || b.Key == nil {
-		r.errorAt(b.DefRange, "Half a certificate", "TLS needs both files: cert = \"door.crt\" and key = \"door.key\"")
-	}
-	return &TLSFiles{Cert: r.path(b.Cert), Key: r.path(b.Key)}
-}
-
-// path reads the name of a file; a relative one starts where the configuration file is, as file("...") does.
-func (r *reader) path(a *hcl.Attribute) string {
-	name, ok := r.text(a)
-	if !ok || filepath.IsAbs(name) {
-		return name
-	}
-	return filepath.Join(r.dir, name)
+	files, _ := r.certificateFiles(b.DefRange, b.Cert, b.Key, "door")
+	return &files
 }
 
 // flag reads a word that is true or false; false when left out.

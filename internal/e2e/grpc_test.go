@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/interop"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
@@ -29,7 +30,12 @@ func grpcServer(t *testing.T) (addr string) {
 // grpcCalls runs some of grpc-go's interop cases against addr; the proxy's own tests run them all.
 func grpcCalls(t *testing.T, addr string) {
 	t.Helper()
-	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	grpcCallsBy(t, addr, insecure.NewCredentials())
+}
+
+func grpcCallsBy(t *testing.T, addr string, by credentials.TransportCredentials) {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(by))
 	if err != nil {
 		t.Fatal(err)
 	}

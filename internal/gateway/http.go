@@ -39,10 +39,23 @@ func (t *Table) HandlerOf(path string) http.Handler {
 // httpServer answers HTTP/1.1 on connections that the multiplexer hands out.
 type httpServer struct{ http.Server }
 
+// connKey is where a request's context has its connection.
+type connKey struct{}
+
+// misdirecter is a connection inside TLS that knows which authorities it was not opened for.
+type misdirecter interface {
+	Misdirected(authority string) bool
+}
+
 // newHTTPServer makes a server that answers each request by the table that is current when it comes.
 func newHTTPServer(current func() *Table, log *slog.Logger) *httpServer {
 	return &httpServer{http.Server{
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if c, ok := r.Context().Value(connKey{}).(misdirecter); ok && c.Misdirected(r.Host) {
+				refuseHTTP(w, http.StatusMisdirectedRequest, "This connection was opened for another name. Open one for this.\n")
+				return
+			}
 			if h := current().HandlerOf(r.URL.Path); h != nil {
 				h.ServeHTTP(w, r)
 				return
@@ -63,9 +76,13 @@ func notFound(w http.ResponseWriter, elsewhere bool) {
 	if elsewhere {
 		text = "Nothing is configured for this path.\n"
 	}
+	refuseHTTP(w, http.StatusNotFound, text)
+}
+
+func refuseHTTP(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Connection", "close")
-	w.WriteHeader(http.StatusNotFound)
+	w.WriteHeader(status)
 	w.Write([]byte(text))
 }
 

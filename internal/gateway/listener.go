@@ -1,9 +1,12 @@
 package gateway
 
 import (
+	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"gateway/sniff"
 )
@@ -13,6 +16,7 @@ type Listener struct {
 	Name    string
 	Sources []netip.Prefix // networks whose clients are welcome; empty: all
 	Proxies []netip.Prefix // networks whose connections begin with a PROXY header, which says whose they are
+	TLS     *Termination   // ends TLS, and nothing else is accepted; nil: TLS is a protocol like others
 }
 
 // Attach completes the options of the port that sniffs for l: what it lets through comes to s.
@@ -22,7 +26,10 @@ func (s *Server) Attach(l Listener, o sniff.Options) sniff.Options {
 	o.Quick = func(c *sniff.Conn, release func()) bool { return s.Quick(l.Name, c, release) }
 	o.ProxyFrom = func(peer net.Addr) bool { return contains(l.Proxies, sourceOf(peer)) }
 	o.Admit = func(client net.Addr) (leave func(), refused string) { return s.admit(l, sourceOf(client)) }
-	o.Otherwise = s.keepSilent
+	o.Otherwise = s.otherwise
+	if l.TLS != nil {
+		o.TLS, o.TLSOnly = l.TLS.terminate, true
+	}
 	return o
 }
 
@@ -34,16 +41,42 @@ func (s *Server) admit(l Listener, a netip.Addr) (leave func(), refused string) 
 	return s.sources.admit(a)
 }
 
-// keepSilent takes a libzmq client that was refused: closed, it would come back ten times a second.
-func (s *Server) keepSilent(c *sniff.Conn, result sniff.Result, _ error, release func()) bool {
-	if result != sniff.Refused || c.Protocol() != sniff.ZMTP.Name {
-		return false
-	}
-	s.Hold(c, func() {
+// otherwise takes those who were refused and are better not just closed.
+func (s *Server) otherwise(c *sniff.Conn, result sniff.Result, why error, release func()) bool {
+	end := func() {
 		c.Close()
 		release()
-	})
-	return true
+	}
+	var refusal *sniff.Refusal
+	switch {
+	case result != sniff.Refused || !errors.As(why, &refusal):
+		return false
+	case c.Protocol() == sniff.ZMTP.Name: // libzmq would come back ten times a second
+		s.Hold(c, end)
+		return true
+	case c.Protocol() == sniff.HTTP1.Name && refusal.Reason == sniff.PlainOnTLS:
+		go answerPlain(c, end)
+		return true
+	}
+	return false
+}
+
+const (
+	plainAnswerWait = time.Second // for a browser that forgot the s of https to read why it gets nothing
+	plainAnswer     = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
+		"This port speaks TLS. Write https:// instead of http://.\n"
+)
+
+// answerPlain tells an HTTP client what is wrong. Its request is read to the end, for closing before would reset the
+// connection, and take the answer with it.
+func answerPlain(c *sniff.Conn, end func()) {
+	defer end()
+	if c.SetDeadline(time.Now().Add(plainAnswerWait)) != nil {
+		return
+	}
+	if _, err := io.WriteString(c, plainAnswer); err == nil && c.CloseWrite() == nil {
+		io.Copy(io.Discard, c)
+	}
 }
 
 // contains reports whether an address is in one of the networks. One that is not known is in none.

@@ -39,6 +39,12 @@ func (c *countedConn) CloseWrite() error {
 	return fmt.Errorf("close the write side of a %T: %w", c.Conn, errors.ErrUnsupported)
 }
 
+// Misdirected asks the TLS session, if there is one.
+func (c *countedConn) Misdirected(authority string) bool {
+	session, ok := c.Conn.(misdirecter)
+	return ok && session.Misdirected(authority)
+}
+
 // outcome is how the connection stands.
 func (c *countedConn) outcome(block string) Outcome {
 	o := Outcome{Block: block, BytesIn: c.in.Load(), BytesOut: c.out.Load()}

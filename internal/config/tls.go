@@ -1,0 +1,94 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// TLSFiles are the files of a certificate, in PEM; their paths are absolute or start where the gateway does.
+type TLSFiles struct {
+	Cert, Key string
+}
+
+// certificates reads the tls blocks of a listener. The files are read too: a certificate that cannot be used is found here,
+// not when the first client comes.
+func (r *reader) certificates(blocks []listenTLSSchema) (all []TLSFiles, clientCA string) {
+	for i, b := range blocks {
+		files, whole := r.certificateFiles(b.DefRange, b.Cert, b.Key, "edge")
+		all = append(all, files)
+		if whole {
+			r.checkCertificate(files, b.Cert.Expr.Range())
+		}
+		ca := r.path(b.ClientCA)
+		if i == 0 {
+			clientCA = ca
+		}
+		switch {
+		case ca != clientCA:
+			at := b.DefRange
+			if b.ClientCA != nil {
+				at = b.ClientCA.Expr.Range()
+			}
+			r.errorAt(at, "Two answers to who may come", "client_ca holds for the whole listener: write the same in each of its tls blocks, or give one of them a listener of its own.")
+		case ca != "" && i == 0:
+			r.checkAuthorities(ca, b.ClientCA.Expr.Range())
+		}
+	}
+	return all, clientCA
+}
+
+// certificateFiles reads the names of a certificate's files; whole says that both are there.
+func (r *reader) certificateFiles(at hcl.Range, cert, key *hcl.Attribute, example string) (files TLSFiles, whole bool) {
+	if cert == nil || key == nil {
+		r.errorAt(at, "Half a certificate", "TLS needs both files: cert = \"%s.crt\" and key = \"%s.key\"", example, example)
+	}
+	files = TLSFiles{Cert: r.path(cert), Key: r.path(key)}
+	return files, files.Cert != "" && files.Key != ""
+}
+
+// checkCertificate reports files that are no certificate, and warns of one that clients will refuse.
+func (r *reader) checkCertificate(files TLSFiles, at hcl.Range) {
+	chain, err := readIncluded(files.Cert, pemBytesMax)
+	if err != nil {
+		r.errorAt(at, "No certificate", "%s.", err)
+		return
+	}
+	key, err := readIncluded(files.Key, pemBytesMax)
+	if err != nil {
+		r.errorAt(at, "No private key", "%s.", err)
+		return
+	}
+	pair, err := tls.X509KeyPair([]byte(chain), []byte(key))
+	if err != nil {
+		r.errorAt(at, "Not a certificate and its key", "%s and %s: %s.", files.Cert, files.Key, err)
+		return
+	}
+	switch now := time.Now(); {
+	case now.After(pair.Leaf.NotAfter):
+		r.warnAt(at, "The certificate has expired", "%s was good until %s: clients will refuse it. A new one that is put in its place is taken up without a restart.", files.Cert, pair.Leaf.NotAfter.Format(time.DateTime))
+	case now.Before(pair.Leaf.NotBefore):
+		r.warnAt(at, "The certificate is not good yet", "%s is good from %s: clients will refuse it until then. Is this machine's clock right?", files.Cert, pair.Leaf.NotBefore.Format(time.DateTime))
+	}
+}
+
+func (r *reader) checkAuthorities(file string, at hcl.Range) {
+	text, err := readIncluded(file, pemBytesMax)
+	if err != nil {
+		r.errorAt(at, "No authorities", "%s.", err)
+	} else if !x509.NewCertPool().AppendCertsFromPEM([]byte(text)) {
+		r.errorAt(at, "No authorities", "%s has no certificate in PEM.", file)
+	}
+}
+
+// path reads the name of a file; a relative one starts where the configuration file is, as file("...") does.
+func (r *reader) path(a *hcl.Attribute) string {
+	name, ok := r.text(a)
+	if !ok || name == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(r.dir, name)
+}
