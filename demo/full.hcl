@@ -78,6 +78,7 @@ zmq "greet" { # old clients, new service
     # protocol  = "zmtp"
     # source    = ["10.0.0.0/8"]
     # percent   = 10
+    # sni       = ["zmq.example"]
     # mechanism = ["NULL"] # follows from keys and users
   }
   socket      = "REP" # what the gateway plays: REP, ROUTER (several requests of a client at a time), PULL, PUB
@@ -152,6 +153,14 @@ relay "vault" { # workers connect in, wait, and are paired one to one with clien
 
 relay "telemetry_next" {
   dial = ["tcp://127.0.0.1:3334"]
+}
+
+relay "pages" { # TLS goes through as it is, by the name that the client asks for; elsewhere, or with tls { }, others are ended here
+  match {
+    protocol = "tls"
+    sni      = ["www.example", "*.pages.example"] # any name, or none, when left out; with another protocol: inside tls { }
+  }
+  dial = ["tcp://127.0.0.1:8443"]
 }
 
 relay "ssh" { # any other detected protocol can be relayed too

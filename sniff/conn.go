@@ -95,10 +95,10 @@ func Detect(raw net.Conn, protocols []Protocol, timeout time.Duration) (*Conn, R
 }
 
 // Inside classifies what is inside a session that was built on an outer connection: TLS, once it has shaken hands. The
-// outer one's deadline goes on; what is known of the outer one, its ServerName, is kept. The caller owns the Conn, whatever
-// the result.
-func Inside(outer *Conn, session net.Conn, protocols []Protocol) (*Conn, Result) {
-	c := &Conn{Conn: session, helloRead: outer.helloRead, serverName: outer.serverName}
+// outer one's deadline goes on. ServerName is the name that the client asked for. The caller owns the Conn, whatever the
+// result.
+func Inside(session net.Conn, serverName string, protocols []Protocol) (*Conn, Result) {
+	c := &Conn{Conn: session, helloRead: true, serverName: hostName(serverName)}
 	return c, c.classify(protocols)
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 )
@@ -28,34 +29,53 @@ var errHelloSeen = errors.New("the ClientHello was seen")
 // ServerName; what was read is read again from there. The caller sets the deadline. The error is a *Refusal, or that of
 // reading. c is not to be used afterwards, but for Close.
 func (c *Conn) ReadHello() (*Conn, error) {
-	seen := &helloReader{Conn: c}
-	name := ""
-	err := tls.Server(seen, &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		name = hello.ServerName
-		return nil, errHelloSeen
-	}}).Handshake()
-	switch {
-	case errors.Is(err, errHelloSeen):
-	case seen.err != nil:
-		return nil, seen.err
-	default:
-		return nil, &Refusal{HelloMalformed, fmt.Errorf("the ClientHello cannot be read: %w", err)}
-	}
-	if len(name) > hostNameBytesMax {
-		name = ""
+	seen := &helloReader{from: c}
+	name, err := seen.serverName()
+	if err != nil {
+		return nil, err
 	}
 	return &Conn{
 		Conn:     &replayed{Conn: c.Conn, head: seen.read.Bytes()},
-		protocol: c.protocol, helloRead: true, serverName: strings.ToLower(name),
+		protocol: c.protocol, helloRead: true, serverName: name,
 	}, nil
+}
+
+// ServerNameOf returns the name that a ClientHello asks for, in lower case; "" if it asks for none. Where hello ends too early
+// the error wraps [io.EOF].
+func ServerNameOf(hello []byte) (string, error) {
+	return (&helloReader{from: bytes.NewReader(hello)}).serverName()
 }
 
 // helloReader is what crypto/tls sees of a connection while it parses a ClientHello: bytes, as many as are allowed. It keeps
 // them, and swallows the alert that answers a hello which leads nowhere.
 type helloReader struct {
-	net.Conn
-	read bytes.Buffer
-	err  error // of reading
+	net.Conn // nil: nothing but Read and Write is used
+	from     io.Reader
+	read     bytes.Buffer
+	err      error // of reading
+}
+
+func (h *helloReader) serverName() (name string, err error) {
+	err = tls.Server(h, &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		name = hostName(hello.ServerName)
+		return nil, errHelloSeen
+	}}).Handshake()
+	switch {
+	case errors.Is(err, errHelloSeen):
+	case h.err != nil:
+		return "", h.err
+	default:
+		return "", &Refusal{HelloMalformed, fmt.Errorf("the ClientHello cannot be read: %w", err)}
+	}
+	return name, nil
+}
+
+// hostName is a client's word for a host as it is compared and logged.
+func hostName(name string) string {
+	if len(name) > hostNameBytesMax {
+		return ""
+	}
+	return strings.ToLower(name)
 }
 
 func (h *helloReader) Read(p []byte) (int, error) {
@@ -64,7 +84,7 @@ func (h *helloReader) Read(p []byte) (int, error) {
 		h.err = &Refusal{HelloMalformed, fmt.Errorf("the ClientHello is larger than %d bytes", helloBytesMax)}
 		return 0, h.err
 	}
-	n, err := h.Conn.Read(p[:min(len(p), room)])
+	n, err := h.from.Read(p[:min(len(p), room)])
 	h.read.Write(p[:n])
 	if err != nil {
 		h.err = err

@@ -134,7 +134,7 @@ func terminate(config *tls.Config) func(*Conn, time.Time) (*Conn, Result, error)
 		if err := errors.Join(session.SetWriteDeadline(deadline), session.Handshake(), session.SetWriteDeadline(time.Time{})); err != nil {
 			return nil, 0, err
 		}
-		inner, result := Inside(c, session, []Protocol{ZMTP, HTTP2, HTTP1, SSH})
+		inner, result := Inside(session, session.ConnectionState().ServerName, []Protocol{ZMTP, HTTP2, HTTP1, SSH})
 		return inner, result, nil
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"gateway/internal/config"
@@ -18,8 +19,8 @@ import (
 	"gateway/sniff"
 )
 
-// explainBytesMax is how much of the input is read: a ZMTP greeting and a long READY fit.
-const explainBytesMax = 4 << 10
+// explainBytesMax is how much of the input is read: a long ClientHello fits, and more so a ZMTP greeting and a READY.
+const explainBytesMax = 16 << 10
 
 // explainShownMax is how much of it is printed: what the probes see.
 const explainShownMax = 24
@@ -64,14 +65,20 @@ func explain(args []string, stdout, stderr io.Writer) int {
 	if diags.HasErrors() {
 		return exitError
 	}
-	name, err := listenerNamed(cfg, *listener)
+	on, err := listenerNamed(cfg, *listener)
 	if err != nil {
 		fmt.Fprintf(stderr, "gateway explain: %v\n", err)
 		return exitUsage
 	}
-	facts := gateway.Facts{Protocol: protocol, Listener: name, Source: source}
-	if protocol == sniff.ZMTP.Name {
+	facts := gateway.Facts{Protocol: protocol, Listener: on.Name, Source: source}
+	switch protocol {
+	case sniff.ZMTP.Name:
 		explainZMTP(stdout, prefix, &facts)
+	case sniff.TLS.Name:
+		explainTLS(stdout, prefix, &facts)
+	}
+	if !explainListener(stdout, on, &facts) {
+		return exitOK
 	}
 	explainBlock(stdout, cfg, &facts)
 	return exitOK
@@ -135,6 +142,44 @@ func explainZMTP(w io.Writer, b []byte, f *gateway.Facts) {
 	fmt.Fprintf(w, "It is a %s with identity %q.\n", f.SocketType, f.Identity)
 }
 
+// explainTLS adds to f what the ClientHello shows, if all of it is there.
+func explainTLS(w io.Writer, b []byte, f *gateway.Facts) {
+	name, err := sniff.ServerNameOf(b)
+	switch {
+	case errors.Is(err, io.EOF):
+		return
+	case err != nil:
+		fmt.Fprintf(w, "Nobody can read its ClientHello: %v.\n", err)
+		return
+	case name == "":
+		fmt.Fprint(w, "It asks for no name.\n")
+	default:
+		fmt.Fprintf(w, "It asks for the name %s.\n", name)
+	}
+	f.ServerName, f.NameKnown = name, true
+}
+
+// explainListener prints what the listener does before a block is chosen, and whether one is.
+func explainListener(w io.Writer, l config.Listener, f *gateway.Facts) bool {
+	from := fmt.Sprintf("\nFrom %s on listener %s:\n", f.Source, l.Name)
+	within := func(p netip.Prefix) bool { return p.Contains(f.Source) }
+	if len(l.Source) > 0 && !slices.ContainsFunc(l.Source, within) {
+		fmt.Fprintf(w, "%s  the listener refuses it: the client's address is in none of its networks (source)\n", from)
+		return false
+	}
+	fmt.Fprint(w, from)
+	if slices.ContainsFunc(l.Proxies, within) {
+		fmt.Fprint(w, "  a PROXY header must come first; these bytes are taken for those behind it\n")
+	}
+	switch ends := len(l.Certificates) > 0; {
+	case ends && f.Protocol == sniff.TLS.Name:
+		f.Terminated = true
+	case ends:
+		fmt.Fprint(w, "  TLS must come first; these bytes are taken for those inside it\n")
+	}
+	return true
+}
+
 func printable(b []byte) []byte {
 	return bytes.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
@@ -145,27 +190,26 @@ func printable(b []byte) []byte {
 }
 
 // listenerNamed is the listener that the user means, the first by default.
-func listenerNamed(cfg *config.Config, name string) (string, error) {
+func listenerNamed(cfg *config.Config, name string) (config.Listener, error) {
 	if name == "" {
-		return cfg.Listeners[0].Name, nil
+		return cfg.Listeners[0], nil
 	}
 	var known []string
 	for _, l := range cfg.Listeners {
 		if l.Name == name {
-			return name, nil
+			return l, nil
 		}
 		known = append(known, l.Name)
 	}
-	return "", fmt.Errorf("no listener is named %q; there are: %s", name, strings.Join(known, ", "))
+	return config.Listener{}, fmt.Errorf("no listener is named %q; there are: %s", name, strings.Join(known, ", "))
 }
 
 // explainBlock prints which block takes the connection and why those before it do not.
 func explainBlock(w io.Writer, cfg *config.Config, f *gateway.Facts) {
 	choice, considered := tableOf(cfg, nil).Explain(f)
-	fmt.Fprintf(w, "\nFrom %s on listener %s:\n", f.Source, f.Listener)
 	for _, c := range considered {
 		verb := "does not take it"
-		if c.Fit == gateway.NeedsGreeting || c.Fit == gateway.NeedsIntroduction {
+		if c.Fit == gateway.NeedsServerName || c.Fit == gateway.NeedsGreeting || c.Fit == gateway.NeedsIntroduction {
 			verb = "may take it"
 		}
 		fmt.Fprintf(w, "  %s %q %s: %s\n", kindOf(cfg, c.Block), c.Block, verb, c.Why)
@@ -194,6 +238,8 @@ func explainBlock(w io.Writer, cfg *config.Config, f *gateway.Facts) {
 		}
 	case choice.Server == gateway.ServerHTTP:
 		fmt.Fprint(w, "  no block serves HTTP/1.1: it is answered with 404\n")
+	case f.Terminated:
+		fmt.Fprint(w, "  TLS ends here, and what is inside is told apart in turn: explain those bytes too\n")
 	case f.Protocol == sniff.ZMTP.Name:
 		fmt.Fprint(w, "  no other block takes it: it is held silent, within limits { held }, and counted\n")
 	default:

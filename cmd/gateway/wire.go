@@ -167,7 +167,7 @@ func tableOf(cfg *config.Config, handlers map[string]gateway.Handler) *gateway.T
 }
 
 func matchOf(m config.Match) gateway.Match {
-	out := gateway.Match{Protocol: string(m.Protocol), Listeners: m.Listen, Sources: m.Source, Identity: m.Identity, Key: keyOf(m)}
+	out := gateway.Match{Protocol: string(m.Protocol), Listeners: m.Listen, Sources: m.Source, ServerNames: m.SNI, Identity: m.Identity, Key: keyOf(m)}
 	for _, name := range m.Mechanism {
 		out.Mechanisms = append(out.Mechanisms, zmtp.Mechanism(name))
 	}

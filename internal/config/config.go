@@ -86,6 +86,10 @@ type Match struct {
 	// those in another's 50. Raising it takes sources away from nobody but the blocks below.
 	Percent float64
 
+	// SNI are the names that a TLS client may ask for, in lower case; "*.example" is every name below example. Empty: any
+	// name, or none.
+	SNI []string
+
 	Introduction // what a ZMTP client must show
 
 	// Key is the secret key that a CURVE client's HELLO must open with; empty: any. zmq blocks alone set it.

@@ -75,6 +75,10 @@ var fullRelays = []Relay{
 		Dial: []Target{{Text: "tcp://127.0.0.1:3334", Network: "tcp", Address: "127.0.0.1:3334"}},
 	},
 	{
+		Name: "pages", Match: Match{Protocol: TLS, Percent: 100, SNI: []string{"www.example", "*.pages.example"}}, Balance: LeastConnections,
+		Dial: []Target{{Text: "tcp://127.0.0.1:8443", Network: "tcp", Address: "127.0.0.1:8443"}},
+	},
+	{
 		Name: "ssh", Match: Match{Protocol: SSH, Percent: 100}, Balance: LeastConnections,
 		Dial: []Target{{Text: "tcp://127.0.0.1:22", Network: "tcp", Address: "127.0.0.1:22"}},
 	},

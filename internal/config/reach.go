@@ -67,6 +67,7 @@ func (r *reader) checkReach(cfg *Config) {
 		}
 	}
 	r.checkHTTP2(cfg)
+	r.checkTLS(cfg)
 	r.checkHTTP1(cfg)
 	for _, l := range cfg.Listeners {
 		serves := func(block Placed) bool { return slices.Contains(cfg.listens(block.Match), l.Name) }
@@ -115,6 +116,26 @@ func (cfg *Config) claims(protocol Protocol) *Relay {
 	return nil
 }
 
+// checkTLS reports relays that want TLS as it is where it is ended, since one that asks for names comes before that, and
+// blocks that ask for names of what is inside TLS where none of it is ended.
+func (r *reader) checkTLS(cfg *Config) {
+	ends := map[string]bool{}
+	for _, l := range cfg.Listeners {
+		ends[l.Name] = len(l.Certificates) > 0
+	}
+	for _, block := range cfg.Order() {
+		m := block.Match
+		goesOn := slices.ContainsFunc(cfg.listens(m), func(listener string) bool { return !ends[listener] })
+		isEnded := slices.ContainsFunc(cfg.listens(m), func(listener string) bool { return ends[listener] })
+		switch {
+		case m.Protocol == TLS && len(m.SNI) == 0 && !goesOn:
+			r.errorAt(block.Range, "A relay that nothing can reach", "%s takes TLS as it is, but its listeners end TLS (tls { ... }). Ask for the names that shall go through: match { sni = [\"*.example.com\"] }, or give it a listener of its own with match { listen }.", quoted(block.Name))
+		case m.Protocol != TLS && len(m.SNI) > 0 && !isEnded:
+			r.errorAt(block.Range, "What can never be seen", "%s asks for names that TLS clients ask for (sni), and takes protocol = %q, but none of its listeners ends TLS to show that. Write protocol = \"tls\" to let TLS through as it is, or end it: listen { tls { ... } }.", quoted(block.Name), m.Protocol)
+		}
+	}
+}
+
 // takesAll reports whether the earlier match leaves nothing for the later one.
 func (cfg *Config) takesAll(earlier, later Match) bool {
 	if earlier.Protocol != AnyProtocol && earlier.Protocol != later.Protocol {
@@ -126,7 +147,7 @@ func (cfg *Config) takesAll(earlier, later Match) bool {
 	if earlier.Key != "" && earlier.Key != later.Key { // another key's clients fall through
 		return false
 	}
-	if !earlier.covers(later.Introduction) {
+	if !earlier.covers(later.Introduction) || !namesCover(earlier.SNI, later.SNI) {
 		return false
 	}
 	taken := cfg.listens(earlier)

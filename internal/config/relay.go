@@ -61,6 +61,7 @@ func (r *reader) match(b *matchSchema, listeners []Listener) Match {
 		Listen:       r.listenNames(b.Listen, listeners),
 		Source:       r.prefixes(b.Source),
 		Percent:      r.percent(b.Percent),
+		SNI:          r.serverNames(b.SNI),
 		Introduction: r.introduction(b, protocol),
 	}
 }

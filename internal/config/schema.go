@@ -107,6 +107,7 @@ type matchSchema struct {
 	Listen     *hcl.Attribute `hcl:"listen,optional"`
 	Source     *hcl.Attribute `hcl:"source,optional"`
 	Percent    *hcl.Attribute `hcl:"percent,optional"`
+	SNI        *hcl.Attribute `hcl:"sni,optional"`
 	Mechanism  *hcl.Attribute `hcl:"mechanism,optional"`
 	SocketType *hcl.Attribute `hcl:"socket_type,optional"`
 	Identity   *hcl.Attribute `hcl:"identity,optional"`

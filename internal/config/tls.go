@@ -3,7 +3,12 @@ package config
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
+	"net/netip"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -91,4 +96,62 @@ func (r *reader) path(a *hcl.Attribute) string {
 		return name
 	}
 	return filepath.Join(r.dir, name)
+}
+
+const serverNameBytesMax = 253 // RFC 1035, section 2.3.4
+
+var serverName = regexp.MustCompile(`^(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$`)
+
+// serverNames reads the names that TLS clients ask for.
+func (r *reader) serverNames(a *hcl.Attribute) []string {
+	items, _ := r.list(a, "*.example.com")
+	names := make([]string, 0, len(items))
+	for _, it := range items {
+		if problem := serverNameProblem(it.text); problem != "" {
+			r.errorAt(it.at, "Bad server name", "%s: %s", quoted(it.text), problem)
+		}
+		names = append(names, strings.ToLower(it.text))
+	}
+	return names
+}
+
+// serverNameProblem tells what is wrong with a name that clients shall ask for, or returns "".
+func serverNameProblem(text string) string {
+	name := strings.ToLower(text)
+	_, rest, hasScheme := strings.Cut(name, "://")
+	host, _, hasPort := strings.Cut(name, ":")
+	_, notIP := netip.ParseAddr(name)
+	switch {
+	case name == "*":
+		return "That is every name. Remove the line, to take those too that ask for none."
+	case notIP == nil:
+		return "Clients that connect to an address ask for no name. Use match { listen } or a listener of its own."
+	case hasScheme:
+		return fmt.Sprintf("A name stands alone. Did you mean %q?", strings.TrimRight(rest, "/"))
+	case hasPort:
+		return fmt.Sprintf("Clients do not tell the port. Did you mean %q?", host)
+	case serverName.MatchString(strings.TrimSuffix(name, ".")) && strings.HasSuffix(name, "."):
+		return fmt.Sprintf("Clients leave the last dot out. Did you mean %q?", strings.TrimSuffix(name, "."))
+	case strings.HasPrefix(name, ".") && serverName.MatchString(name[1:]):
+		return fmt.Sprintf("Did you mean %q, every name below, or %q?", "*"+name, name[1:])
+	case len(name) > serverNameBytesMax || !serverName.MatchString(name):
+		return "A name is made of letters, digits, \"-\" and dots, as in \"example.com\", and \"*.\" may stand in front."
+	}
+	return ""
+}
+
+// nameCovers reports whether a pattern takes every name that another takes.
+func nameCovers(pattern, other string) bool {
+	below, wild := strings.CutPrefix(pattern, "*")
+	return pattern == other || wild && strings.HasSuffix(strings.TrimPrefix(other, "*"), below) && len(other) > len(below)
+}
+
+// namesCover reports whether a list of names, where empty means any or none, takes all that another takes.
+func namesCover(all, some []string) bool {
+	if len(all) == 0 {
+		return true
+	}
+	return len(some) > 0 && !slices.ContainsFunc(some, func(name string) bool {
+		return !slices.ContainsFunc(all, func(pattern string) bool { return nameCovers(pattern, name) })
+	})
 }

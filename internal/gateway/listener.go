@@ -16,21 +16,48 @@ type Listener struct {
 	Name    string
 	Sources []netip.Prefix // networks whose clients are welcome; empty: all
 	Proxies []netip.Prefix // networks whose connections begin with a PROXY header, which says whose they are
-	TLS     *Termination   // ends TLS, and nothing else is accepted; nil: TLS is a protocol like others
+	TLS     *Termination   // ends TLS, but for relays that ask for a name, and nothing else is accepted; nil: it is a protocol like others
 }
 
 // Attach completes the options of the port that sniffs for l: what it lets through comes to s.
 func (s *Server) Attach(l Listener, o sniff.Options) sniff.Options {
 	o.Name = l.Name
-	o.Handle = func(c *sniff.Conn, release func()) { s.Handle(l.Name, c, release) }
-	o.Quick = func(c *sniff.Conn, release func()) bool { return s.Quick(l.Name, c, release) }
+	o.Handle = func(c *sniff.Conn, release func()) { s.Handle(l, c, release) }
+	o.Quick = func(c *sniff.Conn, release func()) bool { return s.Quick(l, c, release) }
+	o.TLS = func(c *sniff.Conn, deadline time.Time) (*sniff.Conn, sniff.Result, error) {
+		return s.lookInto(l, c, deadline)
+	}
+	o.TLSOnly = l.TLS != nil
 	o.ProxyFrom = func(peer net.Addr) bool { return contains(l.Proxies, sourceOf(peer)) }
 	o.Admit = func(client net.Addr) (leave func(), refused string) { return s.admit(l, sourceOf(client)) }
 	o.Otherwise = s.otherwise
-	if l.TLS != nil {
-		o.TLS, o.TLSOnly = l.TLS.terminate, true
-	}
 	return o
+}
+
+// lookInto finds out which name a TLS client asks for, if a block depends on it, and ends TLS where no block takes it as it is.
+func (s *Server) lookInto(l Listener, c *sniff.Conn, deadline time.Time) (*sniff.Conn, sniff.Result, error) {
+	table, facts := s.table.Load(), l.facts(c)
+	choice, more, next := table.Choose(&facts, 0)
+	if more == NeedsServerName {
+		var err error
+		if c, err = c.ReadHello(); err != nil {
+			return nil, sniff.Refused, err
+		}
+		facts = l.facts(c)
+		choice, _, _ = table.Choose(&facts, next)
+	}
+	if l.TLS != nil && choice.Block == nil {
+		return l.TLS.terminate(c, deadline)
+	}
+	return c, sniff.Matched, nil
+}
+
+// facts are what is known of a connection without asking its client.
+func (l *Listener) facts(c *sniff.Conn) Facts {
+	f := Facts{Protocol: c.Protocol(), Listener: l.Name, Source: sourceOf(c.RemoteAddr())}
+	f.ServerName, f.NameKnown = c.ServerName()
+	f.Terminated = l.TLS != nil && f.Protocol == sniff.TLS.Name
+	return f
 }
 
 // admit tells whether a client is welcome.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gateway/internal/zmtp"
+	"gateway/sniff"
 )
 
 // Level is how far a ZMTP connection has been answered, and so how much of it can be seen.
@@ -26,6 +27,10 @@ type Facts struct {
 	Listener string     // the listener's name
 	Source   netip.Addr // the client's address; invalid over a unix socket
 
+	Terminated bool   // of TLS: the listener ends it, and only a block that asks for names takes it before
+	NameKnown  bool   // of TLS, and of what is inside: ServerName is known
+	ServerName string // that the client asks for (SNI), in lower case; "" if for none
+
 	Level      Level           // of ZMTP; what follows is known from the level in brackets on
 	Mechanism  zmtp.Mechanism  // [Greeted] empty for a ZMTP 2 client, which has none
 	SocketType zmtp.SocketType // [Introduced] NULL clients alone
@@ -43,6 +48,8 @@ type Match struct {
 	Sources   []netip.Prefix // the client's networks
 	Percent   *float64       // share of sources, 0 to 100, sticky: the same source always falls on the same side
 
+	ServerNames []string // that clients ask for, of TLS or of what is inside; in lower case; "*.example" is every name below example
+
 	Mechanisms  []zmtp.Mechanism  // of ZMTP 3 clients
 	SocketTypes []zmtp.SocketType // of NULL clients
 	Identity    string            // of NULL clients: how the routing id begins
@@ -55,12 +62,15 @@ type Fit int8
 // How a connection fits. The misfits stand in the order in which they are looked at.
 const (
 	Fits Fit = iota
+	NeedsServerName
 	NeedsGreeting
 	NeedsIntroduction
 	OtherProtocol
+	TLSEnds
 	OtherListener
 	OtherSource
 	OutsidePercent
+	OtherServerName
 	OtherMechanism
 	NotNull
 	OtherSocketType
@@ -68,18 +78,24 @@ const (
 	OtherKey
 )
 
-// Test compares f with every part of m. It answers NeedsGreeting or NeedsIntroduction only if all that is known fits and
-// the answer depends on what shows there.
+// Test compares f with every part of m. It answers NeedsServerName, NeedsGreeting or NeedsIntroduction only if all that is
+// known fits and the answer depends on what shows there.
 func (m *Match) Test(f *Facts) Fit {
 	switch {
 	case m.Protocol != "" && m.Protocol != AnyProtocol && m.Protocol != f.Protocol:
 		return OtherProtocol
+	case f.Terminated && (len(m.ServerNames) == 0 || m.Protocol == AnyProtocol):
+		return TLSEnds
 	case len(m.Listeners) > 0 && !slices.Contains(m.Listeners, f.Listener):
 		return OtherListener
 	case len(m.Sources) > 0 && !contains(m.Sources, f.Source):
 		return OtherSource
 	case m.Percent != nil && sourceShare(f.Source) >= *m.Percent*sharesPerPercent:
 		return OutsidePercent
+	case len(m.ServerNames) > 0 && !f.NameKnown && f.Protocol == sniff.TLS.Name:
+		return NeedsServerName
+	case len(m.ServerNames) > 0 && !slices.ContainsFunc(m.ServerNames, f.asksFor):
+		return OtherServerName
 	}
 	introduced := len(m.SocketTypes) > 0 || m.Identity != ""
 	switch {
@@ -118,9 +134,20 @@ func (m *Match) testKey(f *Facts) Fit {
 	return Fits
 }
 
+// asksFor tells whether the client asks for a name, or for one that a pattern names.
+func (f *Facts) asksFor(pattern string) bool {
+	below, wild := strings.CutPrefix(pattern, "*")
+	if wild {
+		return len(f.ServerName) > len(below) && strings.HasSuffix(f.ServerName, below)
+	}
+	return f.ServerName == pattern
+}
+
 // Explain says in a few words what m takes, where a connection fits as fit says.
 func (m *Match) Explain(fit Fit) string {
 	switch fit {
+	case NeedsServerName:
+		return "it depends on the name that the client asks for, which shows in its ClientHello, once all of that has come"
 	case NeedsGreeting:
 		return "it depends on the client's mechanism, which shows in its greeting, once it was answered"
 	case NeedsIntroduction:
@@ -130,12 +157,16 @@ func (m *Match) Explain(fit Fit) string {
 		return "it depends on the client's socket type or identity, which show in its READY, once it was answered"
 	case OtherProtocol:
 		return fmt.Sprintf("it takes protocol %s", m.Protocol)
+	case TLSEnds:
+		return "this listener ends TLS, unless a block asks for a name (sni)"
 	case OtherListener:
 		return fmt.Sprintf("it takes listener %s", strings.Join(m.Listeners, ", "))
 	case OtherSource:
 		return "the client's address is in none of its networks"
 	case OutsidePercent:
 		return fmt.Sprintf("the client is outside its %g percent of sources", *m.Percent)
+	case OtherServerName:
+		return fmt.Sprintf("it takes TLS clients that ask for %s", strings.Join(m.ServerNames, ", "))
 	case OtherMechanism:
 		return fmt.Sprintf("it takes mechanism %s", joined(m.Mechanisms))
 	case NotNull:

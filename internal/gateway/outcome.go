@@ -18,7 +18,7 @@ type Outcome struct {
 }
 
 // report writes the one log line of a connection and counts it.
-func (s *Server) report(protocol string, client net.Addr, took time.Duration, o Outcome) {
+func (s *Server) report(protocol string, client net.Addr, serverName string, took time.Duration, o Outcome) {
 	if o.Result == "" {
 		o.Result = "closed"
 	}
@@ -34,7 +34,7 @@ func (s *Server) report(protocol string, client net.Addr, took time.Duration, o 
 	if !s.log.Enabled(context.Background(), level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 10)
+	attrs := make([]slog.Attr, 0, 11)
 	attrs = append(attrs, slog.String("protocol", protocol))
 	if o.Block != "" {
 		attrs = append(attrs, slog.String("block", o.Block))
@@ -42,8 +42,11 @@ func (s *Server) report(protocol string, client net.Addr, took time.Duration, o 
 	if o.Target != "" {
 		attrs = append(attrs, slog.String("target", o.Target))
 	}
+	attrs = append(attrs, slog.String("client", addrString(client)))
+	if serverName != "" {
+		attrs = append(attrs, slog.String("sni", serverName))
+	}
 	attrs = append(attrs,
-		slog.String("client", addrString(client)),
 		slog.Int64("in", o.BytesIn), slog.Int64("out", o.BytesOut),
 		slog.Duration("took", took.Round(time.Microsecond)),
 		slog.String("result", o.Result))

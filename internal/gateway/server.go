@@ -111,13 +111,25 @@ func (s *Server) SetHeldMax(max int) { s.held.setMax(cmp.Or(max, heldMaxDefault)
 // in a second. 0: any number.
 func (s *Server) SetSourceLimits(open, newPerSecond int) { s.sources.setLimits(open, newPerSecond) }
 
-// Handle takes over a connection whose protocol is known, from the listener of that name, and calls release once it
-// has ended. It returns as soon as the connection's handler runs; before that it may wait for a ZMTP client's greeting.
-func (s *Server) Handle(listener string, c *sniff.Conn, release func()) {
+// Handle takes over a connection whose protocol is known, and calls release once it has ended. It returns as soon as the
+// connection's handler runs; before that it may wait for what its block is chosen by: a ZMTP client's greeting, or a
+// ClientHello, if a reload asks for names just now.
+func (s *Server) Handle(l Listener, c *sniff.Conn, release func()) {
 	table := s.table.Load()
 	v := s.enter(table, c, release)
-	facts := Facts{Protocol: v.protocol, Listener: listener, Source: sourceOf(v.client)}
+	facts := l.facts(c)
 	choice, more, next := table.Choose(&facts, 0)
+	if more == NeedsServerName {
+		seen, err := s.readHello(c)
+		if err != nil {
+			v.done(Outcome{Result: "no client hello", Err: err})
+			return
+		}
+		c, v.conn = seen, seen
+		facts = l.facts(c)
+		v.name = facts.ServerName
+		choice, more, next = table.Choose(&facts, next)
+	}
 	conn := net.Conn(c)
 	if more != Fits {
 		var err error
@@ -141,10 +153,21 @@ func (s *Server) Handle(listener string, c *sniff.Conn, release func()) {
 	}
 }
 
+// readHello reads a ClientHello that sniffing had no reason to read.
+func (s *Server) readHello(c *sniff.Conn) (*sniff.Conn, error) {
+	if err := c.SetReadDeadline(time.Now().Add(s.options.GreetingTimeout)); err != nil {
+		return nil, err
+	}
+	seen, err := c.ReadHello()
+	if err != nil {
+		return nil, err
+	}
+	return seen, seen.SetReadDeadline(time.Time{})
+}
+
 // Quick is Handle for a connection whose block can take it without waiting; otherwise it leaves it alone and returns false.
-func (s *Server) Quick(listener string, c *sniff.Conn, release func()) bool {
-	table := s.table.Load()
-	facts := Facts{Protocol: c.Protocol(), Listener: listener, Source: sourceOf(c.RemoteAddr())}
+func (s *Server) Quick(l Listener, c *sniff.Conn, release func()) bool {
+	table, facts := s.table.Load(), l.facts(c)
 	choice, more, _ := table.Choose(&facts, 0)
 	if more != Fits || choice.Block == nil {
 		return false
@@ -170,6 +193,7 @@ func (s *Server) Quick(listener string, c *sniff.Conn, release func()) bool {
 // enter counts a connection that is to be served.
 func (s *Server) enter(table *Table, c *sniff.Conn, release func()) *visit {
 	v := &visit{server: s, table: table, started: time.Now(), protocol: c.Protocol(), client: c.RemoteAddr(), conn: c, release: release}
+	v.name, _ = c.ServerName()
 	table.inUse.Add(1)
 	if m := s.options.Metrics; m != nil {
 		m.Open.WithLabelValues(v.protocol).Inc()
@@ -206,6 +230,7 @@ type visit struct {
 	started  time.Time
 	protocol string
 	client   net.Addr
+	name     string   // that a TLS client asked for
 	conn     net.Conn // nil: its handler closes it
 	release  func()
 	block    *Block
@@ -225,7 +250,7 @@ func (v *visit) done(o Outcome) {
 	if v.block != nil {
 		o.Block = v.block.Name
 	}
-	v.server.report(v.protocol, v.client, time.Since(v.started), o)
+	v.server.report(v.protocol, v.client, v.name, time.Since(v.started), o)
 }
 
 // stream puts a connection on its way to a server behind the multiplexer.

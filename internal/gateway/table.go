@@ -65,7 +65,7 @@ func (t *Table) Choose(f *Facts, at int) (choice Choice, more Fit, next int) {
 		switch fit := t.Relays[i].Match.Test(f); fit {
 		case Fits:
 			return Choice{Block: &t.Relays[i]}, Fits, i
-		case NeedsGreeting, NeedsIntroduction:
+		case NeedsServerName, NeedsGreeting, NeedsIntroduction:
 			return Choice{}, fit, i
 		}
 	}

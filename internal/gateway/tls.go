@@ -161,7 +161,7 @@ func (t *Termination) terminate(c *sniff.Conn, deadline time.Time) (*sniff.Conn,
 	switch {
 	case err == nil:
 		session.name = session.ConnectionState().ServerName
-		inside, result := sniff.Inside(c, session, insideTLS)
+		inside, result := sniff.Inside(session, session.name, insideTLS)
 		return inside, result, nil
 	case errors.As(err, &refusal), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, io.EOF):
 		return nil, sniff.Refused, err
