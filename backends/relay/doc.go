@@ -48,10 +48,10 @@
 // System calls on ready sockets are raw: telling Go's scheduler that a goroutine may block, and finding out that it did not, costs
 // more than such a call. Only the epoll_pwait that waits is announced, and even then a loop keeps its processor for a while:
 // that is why each loop adds one to GOMAXPROCS. Without a spare processor the scheduler's monitor takes the loop's away and
-// wakes every 20 microseconds to do so, which is a tenth of all time at 75 000 messages a second. A busy loop asks for
-// events without waiting first.
+// wakes every 20 microseconds to do so, which is a tenth of all time at 75 000 messages a second. For the same reason a loop
+// yields every 5 ms, before it would be interrupted. A busy loop asks for events without waiting first.
 //
-// No clock is read for a message. Time-outs look at the byte counts four times within their bound, from a heap that is touched when a
+// The clock is read once a batch, not for a message. Time-outs look at the byte counts four times within their bound, from a heap that is touched when a
 // relay starts, ends, or changes its phase. One pair moves at most 1 MiB a direction before it is the others' turn. The
 // ends of relays are reported, in batches, from other goroutines: whoever writes the log may block.
 package relay

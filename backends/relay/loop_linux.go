@@ -20,8 +20,9 @@ const (
 	// busyEvents at once make a loop ask for more without telling the scheduler that it may wait.
 	busyEvents = 4
 
-	// turnsPerYield is after how many turns without a wait a loop lets other goroutines run.
-	turnsPerYield = 512
+	// yieldEvery is how often a loop lets other goroutines run. Go's scheduler interrupts who has not done so for 10 ms, and
+	// then watches all processors every 20 microseconds for a while.
+	yieldEvery = 5 * time.Millisecond
 
 	// endedMax is how many pairs wait at most, until the loop has nothing to do, for their end to be reported.
 	endedMax = 64
@@ -52,8 +53,8 @@ type loop struct {
 	buffer    *chunk  // what is read goes here first
 	ended     []*pair // closed, not yet reported
 	events    [eventsMax]unix.EpollEvent
-	busy      bool // there will be more events by the time that the last ones are served
-	turns     int  // since the last yield
+	busy      bool          // there will be more events by the time that the last ones are served
+	yielded   time.Duration // when it last let others run
 }
 
 // letter is what other goroutines tell a loop about a pair.
@@ -234,8 +235,9 @@ func (l *loop) run() {
 
 // wait gives the number of new events. It blocks only when no pair has something to do.
 func (l *loop) wait() int {
-	if l.turns >= turnsPerYield || len(l.ended) >= endedMax {
-		l.yield()
+	now := now()
+	if now-l.yielded >= yieldEvery || len(l.ended) >= endedMax {
+		l.yield(now)
 	}
 	if l.ready != nil || l.busy {
 		if n := pollEvents(l.epoll, l.events[:]); n > 0 || l.ready != nil {
@@ -244,18 +246,12 @@ func (l *loop) wait() int {
 		}
 	}
 	if len(l.ended) > 0 {
-		l.yield()
-	}
-	if len(l.ended) > 0 {
-		l.yield()
-		if n := pollEvents(l.epoll, l.events[:]); n > 0 {
-			return n
-		}
+		l.yield(now)
 	}
 	next, milliseconds := int64(math.MaxInt64), -1
 	if due, any := l.deadlines.next(); any {
 		next = int64(due)
-		milliseconds = int(min(max(0, due-now()+time.Millisecond-1)/time.Millisecond, math.MaxInt32))
+		milliseconds = int(min(max(0, due-now+time.Millisecond-1)/time.Millisecond, math.MaxInt32))
 	} else if l.alive == 0 {
 		milliseconds = lingerMilliseconds
 	}
@@ -263,7 +259,6 @@ func (l *loop) wait() int {
 	if l.mail.Load() { // whoever wrote before that did not know that the loop sleeps
 		return 0
 	}
-	l.turns = 0
 	n := waitEvents(l.epoll, l.events[:], milliseconds)
 	l.busy = n >= busyEvents
 	return n
@@ -272,7 +267,7 @@ func (l *loop) wait() int {
 // yield lets other goroutines run: they may be waiting for this processor. The first is one that reports the pairs that have
 // ended, as whoever is told may block; it runs here and now, so that the scheduler's monitor need not find it beside a loop
 // that waits.
-func (l *loop) yield() {
+func (l *loop) yield(now time.Duration) {
 	if ended := l.ended; len(ended) > 0 {
 		l.ended = nil
 		go func() {
@@ -281,7 +276,7 @@ func (l *loop) yield() {
 			}
 		}()
 	}
-	l.turns = 0
+	l.yielded = now
 	runtime.Gosched()
 }
 
@@ -388,7 +383,6 @@ func (l *loop) serve() {
 		p := l.ready
 		l.ready, p.nextReady, p.ready = p.nextReady, nil, false
 		if !p.closed {
-			l.turns++
 			if l.turn(p) {
 				l.enqueue(p)
 			}
