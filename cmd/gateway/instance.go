@@ -142,8 +142,6 @@ func (i *instance) reload() error {
 	if err := i.fixed(); err != nil {
 		return err
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
 	cfg, err := i.load()
 	return i.change(cfg, err)
 }
