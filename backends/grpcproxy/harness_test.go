@@ -37,6 +37,12 @@ func startProxy(t *testing.T, o Options) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveProxy(t, p)
+}
+
+// serveProxy is startProxy for a proxy that is there.
+func serveProxy(t *testing.T, p *Proxy) (address string) {
+	t.Helper()
 	l := listen(t)
 	served := make(chan error, 1)
 	go func() { served <- p.Serve(l) }()

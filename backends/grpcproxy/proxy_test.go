@@ -17,7 +17,7 @@ import (
 )
 
 func TestCallsSplitByWeight(t *testing.T) {
-	const calls = 1000
+	const calls = splitCalls
 	o := Options{
 		Routes: []Route{{Pattern: "*", To: []Weighted{{"old", 90}, {"new", 10}}}},
 		Backends: []Backend{

@@ -5,6 +5,9 @@ package grpcproxy
 import "time"
 
 const (
-	agedFor     = 20 * time.Second
-	streamsMany = 10000
+	agedFor         = 20 * time.Second
+	restartInterval = 2 * time.Second
+	restartingFor   = 30 * time.Second
+	splitCalls      = 100_000
+	streamsMany     = 10000
 )

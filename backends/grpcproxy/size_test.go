@@ -6,6 +6,9 @@ import "time"
 
 // Sizes that fit into a test run; size_soak_test.go has the full ones.
 const (
-	agedFor     = 500 * time.Millisecond
-	streamsMany = 2000
+	agedFor         = 500 * time.Millisecond
+	restartInterval = 200 * time.Millisecond
+	restartingFor   = 1500 * time.Millisecond
+	splitCalls      = 5000
+	streamsMany     = 2000
 )

@@ -1,0 +1,191 @@
+package grpcproxy
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	grpchealth "google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"gateway/internal/metrics"
+)
+
+// slowShare runs calls with one slow target of two, and returns the share that it got.
+func slowShare(t *testing.T, balance string) float64 {
+	t.Helper()
+	const calls, callers = 300, 8
+	var slow atomic.Int64
+	o := everything(startService(t, named("fast")), startService(t, service{unary: func(context.Context, *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
+		slow.Add(1)
+		time.Sleep(20 * time.Millisecond) // what makes it slow
+		return &testgrpc.SimpleResponse{}, nil
+	}}))
+	o.Backends[0].Balance = balance
+	client := testgrpc.NewTestServiceClient(connect(t, startProxy(t, o)))
+	var left atomic.Int64
+	left.Store(calls)
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				if _, err := client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return float64(slow.Load()) / calls
+}
+
+func TestLeastRequestSparesASlowTarget(t *testing.T) {
+	even, spared := slowShare(t, roundRobin), slowShare(t, leastRequest)
+	t.Logf("the slow target of two gets %.0f%% by round_robin, %.0f%% by least_request", even*100, spared*100)
+	if even < 0.4 || even > 0.6 {
+		t.Errorf("round_robin gave it %.2f", even)
+	}
+	if spared > even*2/3 {
+		t.Errorf("least_request gave it %.2f", spared)
+	}
+}
+
+func TestSameKeyMeetsTheSameTarget(t *testing.T) {
+	const targets, keys = 4, 200
+	o := everything()
+	for i := range targets {
+		o.Backends[0].Targets = append(o.Backends[0].Targets, startService(t, named(fmt.Sprint(i))))
+	}
+	o.Backends[0].Balance, o.Backends[0].HashKey = ringHash, "x-user"
+	client := testgrpc.NewTestServiceClient(connect(t, startProxy(t, o)))
+	got, shares := map[int]string{}, map[string]int{}
+	for n := range keys * 3 {
+		key := n % keys
+		ctx := metadata.AppendToOutgoingContext(testContext(t), "x-user", fmt.Sprint("user", key))
+		r, err := client.UnaryCall(ctx, &testgrpc.SimpleRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before := got[key]; before != "" && before != r.ServerId {
+			t.Fatalf("key %d met %s and then %s", key, before, r.ServerId)
+		}
+		got[key] = r.ServerId
+		shares[r.ServerId]++
+	}
+	if len(shares) != targets {
+		t.Errorf("shares: %v", shares)
+	}
+}
+
+// TestRingMovesOnlyTheShareOfALostTarget is the point of a ring.
+func TestRingMovesOnlyTheShareOfALostTarget(t *testing.T) {
+	var all []*target
+	for i := range 5 {
+		all = append(all, &target{place: place{address: fmt.Sprintf("10.0.0.%d:1", i)}})
+	}
+	find := func(ring []point, hash uint64) *target {
+		for _, p := range ring {
+			if p.hash >= hash {
+				return p.target
+			}
+		}
+		return ring[0].target
+	}
+	whole, less := newRing(all), newRing(all[:4])
+	share := map[*target]int{}
+	for i := range 10000 {
+		hash := hashText(fmt.Sprint(i))
+		before, after := find(whole, hash), find(less, hash)
+		share[before]++
+		if before != all[4] && before != after {
+			t.Fatalf("key %d moved though its target stayed", i)
+		}
+	}
+	for _, at := range all {
+		if n := share[at]; n < 1400 || n > 2700 {
+			t.Errorf("%s has %d of 10000 keys", at.address, n)
+		}
+	}
+}
+
+func TestFailingTargetIsLeftOutForAWhile(t *testing.T) {
+	var tried atomic.Int64
+	bad := startService(t, service{unary: func(context.Context, *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
+		tried.Add(1)
+		return nil, status.Error(codes.Unavailable, "broken")
+	}})
+	o := everything(bad, startService(t, named("good")))
+	o.Metrics = metrics.New()
+	p, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := testgrpc.NewTestServiceClient(connect(t, serveProxy(t, p), grpc.WithDisableRetry()))
+	for range 100 {
+		_, _ = client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{})
+	}
+	if n := tried.Load(); n < ejectAfter || n > 2*ejectAfter {
+		t.Errorf("the failing target got %d of 100 calls", n)
+	}
+	if n := counted(t, o.Metrics.GRPC.Ejected.WithLabelValues("b")); n < 1 {
+		t.Errorf("%v ejections were counted", n)
+	}
+	before := tried.Load()
+	eventually(t, "it is tried again", func() bool {
+		_, _ = client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{})
+		return tried.Load() > before
+	})
+}
+
+func TestLastTargetIsNeverLeftOut(t *testing.T) {
+	var tried atomic.Int64
+	o := everything(startService(t, service{unary: func(context.Context, *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
+		tried.Add(1)
+		return nil, status.Error(codes.Unavailable, "broken")
+	}}))
+	client := testgrpc.NewTestServiceClient(connect(t, startProxy(t, o), grpc.WithDisableRetry()))
+	for range 3 * ejectAfter {
+		_, _ = client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{})
+	}
+	if tried.Load() != 3*ejectAfter {
+		t.Errorf("the only target got %d calls of %d", tried.Load(), 3*ejectAfter)
+	}
+}
+
+func TestTargetThatIsNotServingGetsNoCalls(t *testing.T) {
+	checks := grpchealth.NewServer()
+	l := listen(t)
+	server := grpc.NewServer()
+	testgrpc.RegisterTestServiceServer(server, named("watched"))
+	healthpb.RegisterHealthServer(server, checks)
+	serve(t, server, l)
+	checks.SetServingStatus("demo", healthpb.HealthCheckResponse_NOT_SERVING)
+	o := everything(l.Addr().String(), startService(t, named("without health service")))
+	o.Backends[0].Health = "demo"
+	p, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := testgrpc.NewTestServiceClient(connect(t, serveProxy(t, p)))
+	sick := func() bool { return p.Status().Backends[0].Targets[0].Unhealthy }
+	eventually(t, "it is found to be unhealthy", sick)
+	for range 20 {
+		r, err := client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{})
+		if err != nil || r.ServerId == "watched" {
+			t.Fatalf("got %v, %v", r, err)
+		}
+	}
+	checks.SetServingStatus("demo", healthpb.HealthCheckResponse_SERVING)
+	eventually(t, "it gets calls again", func() bool {
+		r, err := client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{})
+		return err == nil && r.ServerId == "watched"
+	})
+}

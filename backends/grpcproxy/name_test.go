@@ -1,0 +1,189 @@
+package grpcproxy
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/net/dns/dnsmessage"
+	"google.golang.org/grpc"
+	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+)
+
+// nameServer is a DNS server whose answers the test sets.
+type nameServer struct {
+	mu        sync.Mutex
+	addresses map[string][]string // of a name, which ends in "."
+	services  map[string][]dnsmessage.SRVResource
+}
+
+func (s *nameServer) set(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+// resolver starts the server and returns a resolver that asks it alone.
+func (s *nameServer) resolver(t *testing.T) *net.Resolver {
+	t.Helper()
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 1500)
+		for {
+			n, from, err := socket.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			if reply := s.reply(t, buf[:n]); reply != nil {
+				_, _ = socket.WriteTo(reply, from) // who asked may be gone
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		_ = socket.Close()
+		<-done
+	})
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "udp", socket.LocalAddr().String())
+	}}
+}
+
+func (s *nameServer) reply(t *testing.T, query []byte) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var m dnsmessage.Message
+	if err := m.Unpack(query); err != nil || len(m.Questions) != 1 {
+		return nil
+	}
+	q := m.Questions[0]
+	m.Response, m.Additionals, m.RCode = true, nil, dnsmessage.RCodeSuccess
+	head := dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, Type: q.Type}
+	name := strings.ToLower(q.Name.String())
+	switch q.Type {
+	case dnsmessage.TypeA:
+		for _, text := range s.addresses[name] {
+			m.Answers = append(m.Answers, dnsmessage.Resource{Header: head, Body: &dnsmessage.AResource{A: [4]byte(net.ParseIP(text).To4())}})
+		}
+	case dnsmessage.TypeSRV:
+		for _, service := range s.services[name] {
+			m.Answers = append(m.Answers, dnsmessage.Resource{Header: head, Body: &service})
+		}
+	}
+	if s.addresses[name] == nil && s.services[name] == nil {
+		m.RCode = dnsmessage.RCodeNameError
+	}
+	packed, err := m.Pack()
+	if err != nil {
+		t.Error(err)
+	}
+	return packed
+}
+
+// startOn serves name on an address of the loopback network.
+func startOn(t *testing.T, address, name string) *grpc.Server {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	testgrpc.RegisterTestServiceServer(server, named(name))
+	serve(t, server, l)
+	return server
+}
+
+// answerers makes calls until each of names has answered, and none else.
+func answerers(t *testing.T, client testgrpc.TestServiceClient, names ...string) {
+	t.Helper()
+	eventually(t, "answers come from "+strings.Join(names, " and ")+" alone", func() bool {
+		got := map[string]bool{}
+		for range 20 {
+			r, err := client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got[r.ServerId] = true
+		}
+		for _, name := range names {
+			if !got[name] {
+				return false
+			}
+		}
+		return len(got) == len(names)
+	})
+}
+
+func TestNameIsLookedUpAgain(t *testing.T) {
+	_, port, err := net.SplitHostPort(startService(t, named("one"))) // on 127.0.0.1
+	if err != nil {
+		t.Fatal(err)
+	}
+	startOn(t, "127.0.0.2:"+port, "two")
+	startOn(t, "127.0.0.3:"+port, "three")
+	s := &nameServer{addresses: map[string][]string{"greeter.test.": {"127.0.0.1", "127.0.0.2"}}}
+	o := everything("dns:///greeter.test.:" + port)
+	o.Resolver = s.resolver(t)
+	p, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := testgrpc.NewTestServiceClient(connect(t, serveProxy(t, p)))
+	answerers(t, client, "one", "two")
+	s.set(func() { s.addresses["greeter.test."] = []string{"127.0.0.2", "127.0.0.3"} })
+	p.table.Load().rest[0].backends[0].askAgain() // as a lost connection does
+	answerers(t, client, "two", "three")
+}
+
+func TestServiceRecordTellsHostsAndPorts(t *testing.T) {
+	service := func(host, address string, priority uint16) dnsmessage.SRVResource {
+		tcp, err := net.ResolveTCPAddr("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dnsmessage.SRVResource{Priority: priority, Weight: 1, Port: uint16(tcp.Port), Target: dnsmessage.MustNewName(host)}
+	}
+	s := &nameServer{addresses: map[string][]string{"a.test.": {"127.0.0.1"}}, services: map[string][]dnsmessage.SRVResource{
+		"_grpc._tcp.greeter.test.": {
+			service("a.test.", startService(t, named("one")), 1), service("a.test.", startService(t, named("two")), 1),
+			service("a.test.", startService(t, named("spare")), 2),
+		},
+	}}
+	o := everything("srv:///greeter.test.")
+	o.Resolver = s.resolver(t)
+	answerers(t, testgrpc.NewTestServiceClient(connect(t, startProxy(t, o))), "one", "two")
+}
+
+func TestUnknownNameIsToldAndLookedUpAgain(t *testing.T) {
+	address := startService(t, named("b"))
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &nameServer{addresses: map[string][]string{}}
+	o := everything("greeter.test.:" + port)
+	o.Resolver = s.resolver(t)
+	p, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := testgrpc.NewTestServiceClient(connect(t, serveProxy(t, p)))
+	if _, err := client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{}); err == nil {
+		t.Fatal("a call to a name that nobody knows was answered")
+	}
+	if got := p.Status().Backends[0].LastError; !strings.Contains(got, "greeter.test") {
+		t.Errorf("status says %q", got)
+	}
+	s.set(func() { s.addresses["greeter.test."] = []string{"127.0.0.1"} })
+	eventually(t, "the name is found", func() bool {
+		_, err := client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{})
+		return err == nil
+	})
+}

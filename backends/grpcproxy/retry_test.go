@@ -1,0 +1,234 @@
+package grpcproxy
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"gateway/internal/metrics"
+)
+
+// failing answers the first calls with err, then with the name; it notes what each call said of attempts before it.
+type failing struct {
+	mu       sync.Mutex
+	left     int
+	err      error
+	pushback string
+	before   []string
+}
+
+func (f *failing) call(ctx context.Context, _ *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	md, _ := metadata.FromIncomingContext(ctx)
+	f.before = append(f.before, strings.Join(md[previousAttempts], ","))
+	if f.left == 0 {
+		return &testgrpc.SimpleResponse{ServerId: "b"}, nil
+	}
+	f.left--
+	if f.pushback != "" {
+		_ = grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", f.pushback))
+	}
+	return nil, f.err
+}
+
+func (f *failing) calls() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return strings.Join(f.before, ";")
+}
+
+func TestFailedCallIsTriedAgainAsConfigured(t *testing.T) {
+	busy, broken := status.Error(codes.Unavailable, "busy"), status.Error(codes.Internal, "broken")
+	for name, c := range map[string]struct {
+		retry  Retry
+		server *failing
+		want   codes.Code
+		calls  string // what each attempt said of those before
+	}{
+		"second attempt answers":   {Retry{Attempts: 3}, &failing{left: 1, err: busy}, codes.OK, ";1"},
+		"third attempt answers":    {Retry{Attempts: 3}, &failing{left: 2, err: busy}, codes.OK, ";1;2"},
+		"attempts are used up":     {Retry{Attempts: 3}, &failing{left: 9, err: busy}, codes.Unavailable, ";1;2"},
+		"no policy":                {Retry{}, &failing{left: 1, err: busy}, codes.Unavailable, ""},
+		"another code":             {Retry{Attempts: 3}, &failing{left: 1, err: broken}, codes.Internal, ""},
+		"a code that is listed":    {Retry{Attempts: 2, On: []codes.Code{codes.Internal}}, &failing{left: 1, err: broken}, codes.OK, ";1"},
+		"the server wants no more": {Retry{Attempts: 3}, &failing{left: 1, err: busy, pushback: "-1"}, codes.Unavailable, ""},
+		"the server says when":     {Retry{Attempts: 3, BackoffFirst: time.Hour}, &failing{left: 1, err: busy, pushback: "20"}, codes.OK, ";1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := c.server
+			o := everything(startService(t, service{unary: server.call}))
+			o.Routes[0].Retry = c.retry
+			client := testgrpc.NewTestServiceClient(connect(t, startProxy(t, o), grpc.WithDisableRetry()))
+			_, err := client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{Payload: &testgrpc.Payload{Body: make([]byte, 100<<10)}})
+			if status.Code(err) != c.want || server.calls() != c.calls {
+				t.Errorf("got %v after attempts %q, want %v after %q", err, server.calls(), c.want, c.calls)
+			}
+		})
+	}
+}
+
+func TestCallLargerThanTheBufferIsNotTriedAgain(t *testing.T) {
+	server := &failing{left: 1, err: status.Error(codes.Unavailable, "busy")}
+	o := everything(startService(t, service{unary: server.call}))
+	o.Routes[0].Retry = Retry{Attempts: 3}
+	client := testgrpc.NewTestServiceClient(connect(t, startProxy(t, o)))
+	_, err := client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{Payload: &testgrpc.Payload{Body: make([]byte, replayBytesMax+1)}})
+	if status.Code(err) != codes.Unavailable || server.calls() != "" {
+		t.Errorf("got %v after attempts %q", err, server.calls())
+	}
+}
+
+func TestCallWhoseResponseHasBegunIsNotTriedAgain(t *testing.T) {
+	var calls atomic.Int64
+	o := everything(startService(t, service{bidi: func(s testgrpc.TestService_FullDuplexCallServer) error {
+		calls.Add(1)
+		_ = s.SendHeader(nil)
+		return status.Error(codes.Unavailable, "gone")
+	}}))
+	o.Routes[0].Retry = Retry{Attempts: 3}
+	stream, err := testgrpc.NewTestServiceClient(connect(t, startProxy(t, o), grpc.WithDisableRetry())).FullDuplexCall(testContext(t))
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if status.Code(err) != codes.Unavailable || calls.Load() != 1 {
+		t.Errorf("got %v after %d calls", err, calls.Load())
+	}
+}
+
+func TestRetriesOverTheBudgetAreNotSent(t *testing.T) {
+	const calls = 20
+	arrived, release := make(chan struct{}, calls), make(chan struct{})
+	o := everything(startService(t, service{unary: func(context.Context, *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
+		arrived <- struct{}{}
+		<-release
+		return nil, status.Error(codes.Unavailable, "busy")
+	}}))
+	o.Metrics = metrics.New()
+	o.Routes[0].Retry = Retry{Attempts: 2, Budget: 0.2, BackoffFirst: time.Hour, On: []codes.Code{codes.Unavailable}}
+	o.Routes[0].Timeout = 500 * time.Millisecond
+	client := testgrpc.NewTestServiceClient(connect(t, startProxy(t, o), grpc.WithDisableRetry()))
+	var wg sync.WaitGroup
+	for range calls {
+		wg.Go(func() { _, _ = client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{}) })
+	}
+	for range calls {
+		<-arrived
+	}
+	close(release)
+	wg.Wait()
+	sent := counted(t, o.Metrics.GRPC.Retries.WithLabelValues("*", "*", "sent"))
+	over := counted(t, o.Metrics.GRPC.Retries.WithLabelValues("*", "*", "over_budget"))
+	if sent < retriesFree || sent > calls/5 || sent+over != calls {
+		t.Errorf("%v retries were allowed and %v not, of %d calls", sent, over, calls)
+	}
+}
+
+// restartEvery stops and starts an interop server on one address until the returned function is called.
+func restartEvery(t *testing.T, interval time.Duration) (address string, stop func()) {
+	t.Helper()
+	l := listen(t)
+	address = l.Addr().String()
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			server := grpc.NewServer()
+			testgrpc.RegisterTestServiceServer(server, named("restarting"))
+			served := make(chan struct{})
+			go func() {
+				_ = server.Serve(l) // stopped below
+				close(served)
+			}()
+			select {
+			case <-done:
+			case <-time.After(interval):
+			}
+			server.Stop() // cuts what runs
+			<-served
+			select {
+			case <-done:
+				return
+			default:
+			}
+			var err error
+			if l, err = net.Listen("tcp", address); err != nil {
+				t.Errorf("listen again: %v", err)
+				return
+			}
+		}
+	}()
+	return address, func() {
+		close(done)
+		<-ended
+	}
+}
+
+func TestRestartingBackendCostsNoCall(t *testing.T) {
+	address, stop := restartEvery(t, restartInterval)
+	defer stop()
+	o := everything(address, startService(t, named("steady")))
+	o.Routes[0].Retry = Retry{Attempts: 4, Budget: 1}
+	client := testgrpc.NewTestServiceClient(connect(t, startProxy(t, o), grpc.WithDisableRetry()))
+	answered := sync.Map{}
+	var calls atomic.Int64
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for end := time.Now().Add(restartingFor); time.Now().Before(end); {
+				r, err := client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{})
+				if err != nil {
+					t.Errorf("call %d: %v", calls.Load(), err)
+					return
+				}
+				answered.Store(r.ServerId, true)
+				calls.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	for _, name := range []string{"steady", "restarting"} {
+		if _, ok := answered.Load(name); !ok {
+			t.Errorf("%q never answered", name)
+		}
+	}
+	t.Logf("%d calls, none failed", calls.Load())
+}
+
+func TestCallWaitsUntilTheBackendIsReady(t *testing.T) {
+	l := listen(t)
+	address := l.Addr().String()
+	_ = l.Close()
+	o := everything(address)
+	o.Routes[0].WaitForReady = true
+	p, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := testgrpc.NewTestServiceClient(connect(t, serveProxy(t, p)))
+	answered := make(chan error, 1)
+	go func() {
+		_, err := client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{})
+		answered <- err
+	}()
+	eventually(t, "the backend is found to be away", func() bool { return p.Status().Backends[0].Targets[0].LastError != "" })
+	if l, err = net.Listen("tcp", address); err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	testgrpc.RegisterTestServiceServer(server, named("late"))
+	serve(t, server, l)
+	if err := <-answered; err != nil {
+		t.Errorf("the call that waited: %v", err)
+	}
+}
