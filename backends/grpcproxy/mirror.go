@@ -283,7 +283,7 @@ func (m *mirror) send(ctx context.Context, c *mirrored) (reply, error) {
 	for _, f := range c.fields {
 		switch {
 		case f.Name == ":path":
-			r.URL.Opaque = "//mirror" + f.Value
+			r.URL.Opaque = f.Value
 		case f.Name == ":authority":
 			r.Host = f.Value
 		case f.Name[0] != ':' && f.Name != "grpc-timeout" && f.Name != "content-length":

@@ -9,5 +9,6 @@ const (
 	restartInterval = 2 * time.Second
 	restartingFor   = 30 * time.Second
 	splitCalls      = 100_000
+	mirrorHuge      = 100 << 20
 	streamsMany     = 10000
 )

@@ -10,5 +10,6 @@ const (
 	restartInterval = 200 * time.Millisecond
 	restartingFor   = 1500 * time.Millisecond
 	splitCalls      = 5000
+	mirrorHuge      = 20 << 20
 	streamsMany     = 2000
 )
