@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -90,6 +91,20 @@ func TestNameInTheClientHelloIsReadAndNothingIsLost(t *testing.T) {
 	}
 }
 
+func TestNameIsReadBehindAPROXYHeader(t *testing.T) {
+	hello := clientHello(t, &tls.Config{ServerName: "edge.example"})
+	p := open(t, Options{TLS: helloWithin, ProxyFrom: everybody})
+	p.dial("PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n" + string(hello))
+	c := p.next()
+	defer c.end()
+	if name, _ := c.ServerName(); name != "edge.example" || c.RemoteAddr().String() != "192.0.2.7:4711" {
+		t.Errorf("%q from %v", name, c.RemoteAddr())
+	}
+	if prefix, _ := detachAll(c.Conn); string(prefix) != string(hello) {
+		t.Errorf("a relay gets %d bytes of %d", len(prefix), len(hello))
+	}
+}
+
 func TestHelloThatIsNoneIsRefusedAndOneThatNeverEndsTimesOut(t *testing.T) {
 	whole := clientHello(t, &tls.Config{ServerName: "edge.example"})
 	broken := bytes.Clone(whole)
@@ -164,6 +179,26 @@ func TestWhatIsWithinTLSIsHandedOver(t *testing.T) {
 		}
 		c.end()
 	}
+}
+
+func TestReadLongAfterHandOverInsideTLSMeetsNoDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipeListener()
+		p := openOn(t, l, Options{TLS: terminate(&tls.Config{Certificates: []tls.Certificate{selfSigned(t)}})})
+		client := tls.Client(l.dial(), &tls.Config{InsecureSkipVerify: true})
+		go io.WriteString(client, "SSH-2.0-test\r\n")
+		c := p.next()
+		expectRead(t, c, "SSH-2.0-test\r\n")
+		time.Sleep(time.Hour)
+		go io.WriteString(client, "still here")
+		expectRead(t, c, "still here")
+		go io.WriteString(c, "here too")
+		expectRead(t, client, "here too")
+		go client.Close()
+		expectEnd(t, c)
+		c.end()
+		p.server.Close()
+	})
 }
 
 func TestSilenceWithinTLSEndsAtTheOneDeadline(t *testing.T) {

@@ -2,10 +2,13 @@ package e2e
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"net"
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -50,4 +53,24 @@ func grpcCallsBy(t *testing.T, addr string, by credentials.TransportCredentials)
 	interop.DoPingPong(ctx, client)
 	interop.DoCustomMetadata(ctx, client)
 	interop.DoStatusCodeAndMessage(ctx, client)
+}
+
+// TestClientThatWaitsForSettingsGetsThem says what gRPC over Java and C-core say first, and no more until they are answered.
+func TestClientThatWaitsForSettingsGetsThem(t *testing.T) {
+	g := startGateway(t, fmt.Sprintf(`
+listen "127.0.0.1:0" { name = "public" }
+backend "interop" { grpc = [%q] }
+grpc "*" {
+  to "interop" {}
+}
+`, grpcServer(t)))
+	c, err := net.Dial("tcp", g.addr("public"))
+	must(t, err)
+	defer c.Close()
+	_, err = io.WriteString(c, http2.ClientPreface)
+	must(t, err, c.SetReadDeadline(time.Now().Add(patience)))
+	frame, err := http2.NewFramer(io.Discard, c).ReadFrame()
+	if _, ok := frame.(*http2.SettingsFrame); !ok || err != nil {
+		t.Errorf("the gateway's first frame is %v, %v", frame, err)
+	}
 }
