@@ -9,7 +9,7 @@ const (
 	agedFor         = 500 * time.Millisecond
 	restartInterval = 200 * time.Millisecond
 	restartingFor   = 1500 * time.Millisecond
-	splitCalls      = 5000
+	splitCalls      = 2000
 	mirrorHuge      = 20 << 20
 	streamsMany     = 2000
 )
