@@ -93,6 +93,19 @@ zmq "greet" { # old clients, new service
   to "greeter_zmq" {
     weight = 1
   }
+  mirror "greeter_next" { # a copy of each call; its reply is compared, never returned
+    percent = 25
+    compare = "proto"
+    ignore  = ["served_by"]
+    samples = 3 # of differing replies, in /status
+    # descriptors = "greeter.binpb" # without it the backend's reflection
+  }
+  # retry {
+  #   attempts = 2
+  #   on       = ["UNAVAILABLE"]
+  #   budget   = 0.2
+  #   backoff  = "25ms"
+  # }
 }
 
 zmq "news" { # a server stream for each topic that a client subscribes to

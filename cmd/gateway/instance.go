@@ -253,12 +253,17 @@ func (i *instance) shutdown(ctx context.Context) (cut int) {
 	return int(i.cut.Load())
 }
 
-// retireAll is the change to nothing, or to the admin port alone. It needs the mutex.
+// retireAll is the change to nothing, or to the admin port and the meter alone. It needs the mutex.
 func (i *instance) retireAll(keepAdmin bool) {
 	change := i.resources.Change()
 	if a := i.current.Load().config.Admin; a != nil && keepAdmin {
 		if _, err := i.adminPort(change, *a); err != nil {
 			i.log.Error("the admin port ends early", "error", err)
+		}
+	}
+	if path := i.current.Load().config.Meter; keepAdmin {
+		if err := i.meterFile(change, path); err != nil {
+			i.log.Error("the meter is saved early", "error", err)
 		}
 	}
 	change.Commit()

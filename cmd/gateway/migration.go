@@ -101,6 +101,12 @@ func (s *migrationStatus) show(w io.Writer, all []speaker) {
 	for _, way := range s.Ways {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%.4g%%\t%.4g%%\t%d\n", way.Block, cmp.Or(way.Method, "(as it is)"), way.Backend, way.Asked, way.Measured, way.Sent)
 	}
+	if len(s.Mirrors) > 0 {
+		fmt.Fprintln(table, "\nZMQ BLOCK\tMIRROR\tSAME REPLY\tMATCHES\tMISMATCHES\tNOT COMPARED\tFAILED\tDROPPED")
+	}
+	for _, m := range s.Mirrors {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\n", m.Route, m.Backend, rate(m.Matches, m.Mismatches), m.Matches, m.Mismatches, m.Uncompared, m.Failed, m.Dropped)
+	}
 	showCalls(table, s)
 	table.Flush() // whom nobody reads nobody misses
 	fmt.Fprintf(w, "\n%s\n", verdict(all))
@@ -124,6 +130,14 @@ func showCalls(w io.Writer, s *migrationStatus) {
 		slices.Sort(codes)
 		fmt.Fprintf(w, "%s\t%s\n", service.Service, strings.Join(codes, ", "))
 	}
+}
+
+// rate is the share of replies that matched.
+func rate(matches, mismatches int64) string {
+	if matches+mismatches == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.4g%%", 100*float64(matches)/float64(matches+mismatches))
 }
 
 // verdict answers the question in a sentence.

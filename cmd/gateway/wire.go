@@ -33,7 +33,6 @@ type generation struct {
 	relays   map[string]*dial.Backend
 	meetings map[string]*pair.Rendezvous // of relays whose workers connect in
 	inlets   map[string]*inlet           // of zmq blocks
-	engines  map[string]*grpcproxy.Proxy // of zmq blocks; nil for one that forwards
 	services services                    // ZeroMQ backends
 	proxy    *grpcproxy.Proxy            // nil without grpc blocks
 	browsers []*sockjs.Server            // of the sockjs blocks, in file order
@@ -43,7 +42,7 @@ type generation struct {
 
 // build makes the generation that cfg describes, as part of change: nothing is served and nothing retired yet.
 func (i *instance) build(change *resource.Change, cfg *config.Config) (*generation, error) {
-	g := &generation{config: cfg, relays: map[string]*dial.Backend{}, meetings: map[string]*pair.Rendezvous{}, inlets: map[string]*inlet{}, engines: map[string]*grpcproxy.Proxy{}}
+	g := &generation{config: cfg, relays: map[string]*dial.Backend{}, meetings: map[string]*pair.Rendezvous{}, inlets: map[string]*inlet{}}
 	doors, err := i.buildRelays(change, g)
 	if err != nil {
 		return nil, err
@@ -60,7 +59,7 @@ func (i *instance) build(change *resource.Change, cfg *config.Config) (*generati
 		return nil, err
 	}
 	for _, z := range cfg.ZMQs {
-		if g.inlets[z.Name], g.engines[z.Name], err = i.inlet(change, cfg, z, g.services); err != nil {
+		if g.inlets[z.Name], err = i.inlet(change, cfg, z, g.services); err != nil {
 			return nil, placed(z.Range, fmt.Errorf("zmq %q: %w", z.Name, err))
 		}
 	}

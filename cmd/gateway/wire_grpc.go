@@ -35,19 +35,27 @@ func grpcOptions(cfg *config.Config, log *slog.Logger, m *metrics.Metrics) (grpc
 		for _, to := range r.To {
 			route.To = append(route.To, grpcproxy.Weighted{Backend: to.Backend, Weight: to.Weight})
 		}
-		for _, mirror := range r.Mirrors {
-			set, err := readSmall(mirror.Descriptors)
-			if err != nil {
-				return o, placed(mirror.Range, fmt.Errorf("mirror %q: descriptors: %w", mirror.Backend, err))
-			}
-			route.Mirrors = append(route.Mirrors, grpcproxy.Mirror{
-				Backend: mirror.Backend, Percent: mirror.Percent, Compare: mirror.Compare, Ignore: mirror.Ignore,
-				Descriptors: string(set), Samples: mirror.Samples,
-			})
+		var err error
+		if route.Mirrors, err = mirrorsOf(r.Mirrors); err != nil {
+			return o, err
 		}
 		o.Routes = append(o.Routes, route)
 	}
 	return o, nil
+}
+
+func mirrorsOf(mirrors []config.Mirror) (all []grpcproxy.Mirror, err error) {
+	for _, mirror := range mirrors {
+		set, err := readSmall(mirror.Descriptors)
+		if err != nil {
+			return nil, placed(mirror.Range, fmt.Errorf("mirror %q: descriptors: %w", mirror.Backend, err))
+		}
+		all = append(all, grpcproxy.Mirror{
+			Backend: mirror.Backend, Percent: mirror.Percent, Compare: mirror.Compare, Ignore: mirror.Ignore,
+			Descriptors: string(set), Samples: mirror.Samples,
+		})
+	}
+	return all, nil
 }
 
 func retryOf(r *config.Retry) grpcproxy.Retry {

@@ -3,7 +3,6 @@ package main
 // The meter: who still speaks ZeroMQ, and its file.
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -66,17 +65,7 @@ func (i *instance) meterFile(change *resource.Change, path string) error {
 			i.metered = true
 			i.running.Go(func() { i.saveMeterUntil(stop, path) })
 		})
-		end := i.keep(func(ctx context.Context) int {
-			if i.draining.Load() {
-				<-ctx.Done() // connections have ended: what they said last counts too
-			}
-			i.saveMeter(path)
-			return 0
-		})
-		return struct{}{}, func(replaced bool) {
-			close(stop)
-			end(replaced)
-		}, nil
+		return struct{}{}, func(bool) { close(stop) }, nil
 	})
 	return err
 }
@@ -103,6 +92,7 @@ func readMeter(path string) ([]byte, error) {
 	return text, nil
 }
 
+// saveMeterUntil saves the meter again and again, and for the last time when stop is closed.
 func (i *instance) saveMeterUntil(stop <-chan struct{}, path string) {
 	ticker := time.NewTicker(meterSaveEvery)
 	defer ticker.Stop()
@@ -111,6 +101,7 @@ func (i *instance) saveMeterUntil(stop <-chan struct{}, path string) {
 		case <-ticker.C:
 			i.saveMeter(path)
 		case <-stop:
+			i.saveMeter(path)
 			return
 		}
 	}
@@ -145,9 +136,10 @@ func writeAtomically(path string, text []byte) error {
 
 // migrationStatus is who speaks what, and where messages go: what `gateway migration` shows.
 type migrationStatus struct {
-	Services []bridge.ServiceStatus `json:"services,omitempty"`
-	Ways     []wayStatus            `json:"ways,omitempty"`
-	Backends []bridge.BackendStatus `json:"zmq_backends,omitempty"`
+	Services []bridge.ServiceStatus   `json:"services,omitempty"`
+	Ways     []wayStatus              `json:"ways,omitempty"`
+	Mirrors  []grpcproxy.MirrorStatus `json:"mirrors,omitempty"` // of zmq blocks
+	Backends []bridge.BackendStatus   `json:"zmq_backends,omitempty"`
 }
 
 // wayStatus is one way out of a zmq block.
@@ -157,14 +149,21 @@ type wayStatus struct {
 	Backend  string  `json:"backend"`
 	Asked    float64 `json:"asked_percent"`
 	Measured float64 `json:"measured_percent"` // since these weights
-	Sent     int64   `json:"sent"`             // calls or messages
+	Sent     int64   `json:"sent"`             // calls or messages, since then
 }
 
 // migration is how far the move from ZeroMQ is.
 func (i *instance) migration(g *generation) *migrationStatus {
 	s := &migrationStatus{Services: i.meter.Status()}
 	for _, z := range g.config.ZMQs {
-		s.Ways = append(s.Ways, waysOf(z, sentBy(g.inlets[z.Name], g.engines[z.Name]))...)
+		in := g.inlets[z.Name]
+		s.Ways = append(s.Ways, in.ways(z)...)
+		if engine := in.inUse.Load(); engine != nil {
+			for _, m := range engine.Status().Mirrors {
+				m.Route = z.Name
+				s.Mirrors = append(s.Mirrors, m)
+			}
+		}
 	}
 	for _, b := range g.config.Backends {
 		if service := g.services[b.Name]; service != nil {
@@ -177,24 +176,14 @@ func (i *instance) migration(g *generation) *migrationStatus {
 	return s
 }
 
-// sentBy is how much of a block went to each backend.
-func sentBy(in *inlet, engine *grpcproxy.Proxy) map[string]int64 {
-	sent := map[string]int64{}
-	if engine != nil {
-		for _, b := range engine.Status().Backends {
-			sent[b.Name] = b.Started
-		}
-		return sent
-	}
-	for _, u := range in.Upstreams() {
-		sent[u.Name] = u.Sent
-	}
-	return sent
-}
-
-func waysOf(z config.ZMQ, sent map[string]int64) (ways []wayStatus) {
+// ways are where a block's messages go, since these shares are asked.
+func (in *inlet) ways(z config.ZMQ) (ways []wayStatus) {
+	before, sent := in.shares.Load().before, in.sent()
 	var weights, all float64
 	for _, to := range z.To {
+		if sent[to.Backend] >= before[to.Backend] { // else it is another backend by now, which counts from 0
+			sent[to.Backend] -= before[to.Backend]
+		}
 		weights += float64(to.Weight)
 		all += float64(sent[to.Backend])
 	}

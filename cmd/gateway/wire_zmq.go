@@ -15,7 +15,9 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 
+	"github.com/hashicorp/hcl/v2"
 	"google.golang.org/grpc"
 
 	"gateway/backends/bridge"
@@ -139,12 +141,45 @@ func parseSecret(s config.Secret) (zmtp.SecretKey, error) {
 // follow the new configuration.
 type inlet struct {
 	*bridge.Inlet
-	calls  *grpc.ClientConn // what messages become; nil if they are forwarded
-	engine gateway.Switch   // answers them
+	calls  *grpc.ClientConn                // what messages become; nil if they are forwarded
+	engine gateway.Switch                  // answers them
+	inUse  atomic.Pointer[grpcproxy.Proxy] // is the engine
+	shares atomic.Pointer[shares]
 }
 
-// inlet is the bridge of a zmq block, and the engine that answers its calls; none if it forwards.
-func (i *instance) inlet(change *resource.Change, cfg *config.Config, z config.ZMQ, all services) (*inlet, *grpcproxy.Proxy, error) {
+// shares are what a block's backends are to get, and how much they had when that was asked.
+type shares struct {
+	asked  []config.To
+	before map[string]int64
+}
+
+// ask notes which shares are asked from now on, if they are others.
+func (in *inlet) ask(to []config.To) {
+	asked := slices.Clone(to)
+	for i := range asked {
+		asked[i].Range = hcl.Range{}
+	}
+	if now := in.shares.Load(); now == nil || !slices.Equal(now.asked, asked) {
+		in.shares.Store(&shares{asked, in.sent()})
+	}
+}
+
+// sent is how much went to each backend.
+func (in *inlet) sent() map[string]int64 {
+	sent := map[string]int64{}
+	for _, u := range in.Upstreams() {
+		sent[u.Name] = u.Sent
+	}
+	if engine := in.inUse.Load(); engine != nil {
+		for _, b := range engine.Status().Backends {
+			sent[b.Name] = b.Started
+		}
+	}
+	return sent
+}
+
+// inlet is the bridge of a zmq block.
+func (i *instance) inlet(change *resource.Change, cfg *config.Config, z config.ZMQ, all services) (*inlet, error) {
 	settings := struct {
 		name, socket string
 		forwards     bool
@@ -155,7 +190,7 @@ func (i *instance) inlet(change *resource.Change, cfg *config.Config, z config.Z
 		return i.newInlet(z)
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	begin := i.onBegin
 	if fresh { // nobody has it yet
@@ -164,23 +199,24 @@ func (i *instance) inlet(change *resource.Change, cfg *config.Config, z config.Z
 	var engine *grpcproxy.Proxy
 	if z.Method != "" {
 		if engine, err = i.inletEngine(change, cfg, z, all); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	plan, err := planOf(cfg, z, in.calls)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var refused error
 	begin(func() {
-		if engine != nil {
+		if in.inUse.Swap(engine) != engine {
 			in.engine.Set(engine, i.fail)
 		}
 		if refused = in.SetPlan(&plan); refused != nil {
 			i.log.Error("a zmq block keeps its old plan", "block", z.Name, "error", refused)
 		}
+		in.ask(z.To)
 	})
-	return in, engine, refused
+	return in, refused
 }
 
 func (i *instance) newInlet(z config.ZMQ) (*inlet, resource.Retire, error) {
@@ -218,13 +254,17 @@ func (i *instance) inletEngine(change *resource.Change, cfg *config.Config, z co
 	if err != nil {
 		return nil, err
 	}
-	route := grpcproxy.Route{Pattern: "*", MessageBytesMax: z.MaxMessage}
+	route := grpcproxy.Route{Pattern: "*", MessageBytesMax: z.MaxMessage, Retry: retryOf(z.Retry)}
+	if route.Mirrors, err = mirrorsOf(z.Mirrors); err != nil {
+		return nil, err
+	}
 	for _, to := range z.To {
 		route.To = append(route.To, grpcproxy.Weighted{Backend: to.Backend, Weight: to.Weight})
 	}
 	o.Routes = []grpcproxy.Route{route}
 	used := func(name string) bool {
-		return slices.ContainsFunc(z.To, func(to config.To) bool { return to.Backend == name })
+		return slices.ContainsFunc(z.To, func(to config.To) bool { return to.Backend == name }) ||
+			slices.ContainsFunc(z.Mirrors, func(m config.Mirror) bool { return m.Backend == name })
 	}
 	o.Backends = slices.DeleteFunc(o.Backends, func(b grpcproxy.Backend) bool { return !used(b.Name) })
 	return i.engine(change, "engine of zmq "+z.Name, o, all, nil)
@@ -262,12 +302,14 @@ func (i *instance) engine(change *resource.Change, name string, o grpcproxy.Opti
 	if err != nil {
 		return nil, err
 	}
-	i.onBegin(func() {
-		p.Apply(plan)
-		if fresh && begun != nil {
-			begun(p)
+	if fresh {
+		p.Apply(plan) // nobody calls it yet
+		if begun != nil {
+			i.onBegin(func() { begun(p) })
 		}
-	})
+		return p, nil
+	}
+	i.onBegin(func() { p.Apply(plan) })
 	return p, nil
 }
 

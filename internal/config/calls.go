@@ -80,13 +80,19 @@ func (r *reader) callRules(b grpcSchema, known []string) CallRules {
 			rules.RemoveMetadata = append(rules.RemoveMetadata, it.text)
 		}
 	}
-	for i, m := range b.Mirror {
+	rules.Mirrors = r.mirrors(b.Mirror, known)
+	return rules
+}
+
+// mirrors reads the mirrors of a block.
+func (r *reader) mirrors(blocks []mirrorSchema, known []string) (all []Mirror) {
+	for i, m := range blocks {
 		if i == mirrorsMax {
 			r.errorAt(m.BackendRange, "Too many mirrors", "A block has %d at most.", mirrorsMax)
 		}
-		rules.Mirrors = append(rules.Mirrors, r.mirror(m, known))
+		all = append(all, r.mirror(m, known))
 	}
-	return rules
+	return all
 }
 
 // metadata reads names and values.

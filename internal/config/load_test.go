@@ -102,7 +102,8 @@ var fullZMQs = []ZMQ{
 			Introduction: Introduction{Mechanism: []string{"NULL"}, SocketType: []string{"REQ"}, Identity: "v1-"},
 		},
 		Timeout: 2 * time.Second, HWM: 1000, MaxMessage: 16 << 20,
-		To: []To{{Backend: "greeter", Weight: 99}, {Backend: "greeter_zmq", Weight: 1}},
+		To:      []To{{Backend: "greeter", Weight: 99}, {Backend: "greeter_zmq", Weight: 1}},
+		Mirrors: []Mirror{{Backend: "greeter_next", Percent: 25, Compare: "proto", Ignore: []string{"served_by"}, Samples: 3}},
 	},
 	{
 		Name: "news", Socket: "PUB", Method: "/demo.v1.Greeter/SayHelloServerStream", Payload: "proto", TopicField: 1,

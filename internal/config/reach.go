@@ -25,6 +25,9 @@ func (r *reader) checkUse(cfg *Config) {
 		for _, to := range z.To {
 			used[to.Backend] = true
 		}
+		for _, m := range z.Mirrors {
+			used[m.Backend] = true
+		}
 	}
 	for _, b := range cfg.Backends {
 		if !used[b.Name] {

@@ -139,7 +139,9 @@ type zmqSchema struct {
 	PlainUsers     *hcl.Attribute `hcl:"plain_users,optional"`
 	Descriptors    *hcl.Attribute `hcl:"descriptors,optional"`
 
-	To []toSchema `hcl:"to,block"`
+	To     []toSchema     `hcl:"to,block"`
+	Mirror []mirrorSchema `hcl:"mirror,block"`
+	Retry  *retrySchema   `hcl:"retry,block"`
 }
 
 type grpcSchema struct {

@@ -31,8 +31,10 @@ type ZMQ struct {
 	PlainUsers     string // the file of the users that may come; empty: PLAIN is not terminated
 	Descriptors    string // the file of a FileDescriptorSet; empty: the backend's reflection
 
-	To    []To // at least one
-	Range hcl.Range
+	To      []To     // at least one
+	Mirrors []Mirror // none without a method
+	Retry   *Retry   // nil: only what no backend has seen is tried again
+	Range   hcl.Range
 }
 
 // ZMQService is what a backend { zmq } is besides its targets.
@@ -105,6 +107,8 @@ func (r *reader) zmq(b zmqSchema, listeners []Listener, backends []Backend) ZMQ 
 	r.zmqAccess(b, &z)
 	r.zmqMatch(b, &z, listeners)
 	z.To = r.destinations(destinations{b.To, b.DefRange, b.NameRange, b.Name, "Messages"}, namesOf(backends))
+	z.Retry = r.retry(b.Retry)
+	z.Mirrors = r.mirrors(b.Mirror, namesOf(backends))
 	r.zmqWords(b, &z)
 	r.zmqDestinations(&z, backends)
 	return z
@@ -197,6 +201,12 @@ func (r *reader) zmqWords(b zmqSchema, z *ZMQ) {
 			if a != nil {
 				r.errorAt(a.NameRange, "Nothing to translate", "Without a method, messages are forwarded to ZeroMQ backends as they are: %s means nothing. Remove it, or name a method.", a.Name)
 			}
+		}
+		for _, m := range b.Mirror {
+			r.errorAt(m.BackendRange, "Nothing to compare", "Without a method there are no calls that a mirror could get copies of. Name a method, or remove the block.")
+		}
+		if b.Retry != nil {
+			r.errorAt(b.Retry.DefRange, "Nothing to try again", "Without a method there are no calls. Name a method, or remove the block.")
 		}
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -89,6 +90,49 @@ grpc "*" {
 	}
 	ask(t, asksAs(t, g), "x")
 	eventually(t, zmqTimeout, "the counts go on", func() bool { return says(g, "greet zmq 127.0.0.1 1 2 101") })
+}
+
+// Rows of the table of mirrors: all that was compared was the same, nothing was.
+var (
+	sameReplies  = regexp.MustCompile(`greet +new +100% +[1-9][0-9]* +0 `)
+	otherReplies = regexp.MustCompile(`greet +other +0% +0 +[1-9][0-9]* `)
+)
+
+func TestMirrorOfOldCallsIsComparedAndChangesNothing(t *testing.T) {
+	newService, _ := startGreeter(t, "new", "127.0.0.1:0")
+	other, _ := startGreeter(t, "other", "127.0.0.1:0")
+	g := startGateway(t, bridgeConfig(`
+backend "new" { grpc = [%q] }
+backend "other" { grpc = [%q] }
+backend "old" {
+  zmq    = [%q]
+  socket = "DEALER"
+}
+zmq "greet" {
+  socket = "REP"
+  method = "/demo.v1.Greeter/SayHello"
+  to "old" {}
+  mirror "new" {
+    compare = "proto"
+    ignore  = ["served_by"]
+  }
+  mirror "other" {
+    compare = "bytes"
+  }
+}
+`, newService, other, oldGreeter(t, "old")))
+	req := asksAs(t, g)
+	const asked = 50
+	for range asked {
+		if by := ask(t, req, "x"); by != "old" {
+			t.Fatalf("served by %s", by)
+		}
+	}
+	eventually(t, zmqTimeout, "the mirrored replies are compared", func() bool {
+		text, err := g.migration()
+		must(t, err)
+		return sameReplies.MatchString(text) && otherReplies.MatchString(text)
+	})
 }
 
 func TestBrokenMeterFileIsNotOverwritten(t *testing.T) {
