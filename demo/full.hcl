@@ -28,6 +28,11 @@ listen "127.0.0.1:5557" { # several are possible; every block serves every liste
   name = "inside"
 }
 
+listen "unix:///run/gateway/edge.sock" { # who may connect is up to the permissions of its directory
+  name = "local"
+  proxy_protocol {} # here everybody is trusted
+}
+
 limits {                    # a source is an IPv4 address or an IPv6 /64; what a trusted proxy tells counts, on a unix socket nothing does
   per_source     = 1000     # connections; any number when left out
   new_per_source = 200      # connections a second, as many at once; any number when left out

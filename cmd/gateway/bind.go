@@ -37,7 +37,7 @@ type portSettings struct {
 
 // port is the port of a listen block.
 func (i *instance) port(change *resource.Change, l config.Listener) (*port, error) {
-	socket, err := i.socket(change, "tcp", l.Addr, l.Name)
+	socket, err := i.socket(change, l.Network, l.Addr, l.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (i *instance) socket(change *resource.Change, network, addr, owner string) 
 // open makes a port that will accept from a socket.
 func (i *instance) open(socket *handover.Socket, o sniff.Options) (*port, resource.Retire, error) {
 	p := &port{name: o.Name, addr: socket.Addr(), sniffer: sniff.NewServer(o)}
-	shared, err := bare.Listen(socket.Listener.(*net.TCPListener))
+	shared, err := share(socket)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot share the socket of %s: %w", p.addr, err)
 	}
@@ -104,6 +104,14 @@ func (i *instance) open(socket *handover.Socket, o sniff.Options) (*port, resour
 		shared.Close() // for one that never served
 		end(replaced)
 	}, nil
+}
+
+// share is another listener on a socket. TCP connections come as bare descriptors, which cost less to pass on.
+func share(socket *handover.Socket) (net.Listener, error) {
+	if tcp, ok := socket.Listener.(*net.TCPListener); ok {
+		return bare.Listen(tcp)
+	}
+	return socket.Share()
 }
 
 // adminPort is the admin server and where it listens.

@@ -168,7 +168,7 @@ func explainListener(w io.Writer, l config.Listener, f *gateway.Facts) bool {
 		return false
 	}
 	fmt.Fprint(w, from)
-	if slices.ContainsFunc(l.Proxies, within) {
+	if l.AllProxies || slices.ContainsFunc(l.Proxies, within) {
 		fmt.Fprint(w, "  a PROXY header must come first; these bytes are taken for those behind it\n")
 	}
 	switch ends := len(l.Certificates) > 0; {

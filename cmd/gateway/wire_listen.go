@@ -11,7 +11,7 @@ import (
 )
 
 func listenerOf(l config.Listener, log *slog.Logger) (gateway.Listener, error) {
-	exposed := gateway.Listener{Name: l.Name, Sources: l.Source, Proxies: l.Proxies}
+	exposed := gateway.Listener{Name: l.Name, Sources: l.Source, Proxies: l.Proxies, AllProxies: l.AllProxies}
 	if len(l.Certificates) == 0 {
 		return exposed, nil
 	}

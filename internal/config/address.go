@@ -100,9 +100,12 @@ func socketProblem(scheme, path string) string {
 	return ""
 }
 
-// overlap reports whether two TCP addresses cannot be listened on at the same time: one port, and hosts of which one
-// is the other or stands for every address. Port 0 overlaps with nothing.
+// overlap reports whether two addresses cannot be listened on at the same time: one unix socket, or one port, and hosts of
+// which one is the other or stands for every address. Port 0 overlaps with nothing.
 func overlap(a, b string) bool {
+	if strings.HasPrefix(a, "/") || strings.HasPrefix(a, "@") {
+		return a == b
+	}
 	hostA, portA, errA := net.SplitHostPort(a)
 	hostB, portB, errB := net.SplitHostPort(b)
 	if errA != nil || errB != nil || portNumber(portA) != portNumber(portB) || portNumber(portA) == 0 {

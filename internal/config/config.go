@@ -29,7 +29,8 @@ type Config struct {
 
 // Listener is one exposed port.
 type Listener struct {
-	Addr           string        // host:port; an empty host means every address, port 0 any free port
+	Network        string        // "tcp" or "unix"
+	Addr           string        // host:port; an empty host means every address, port 0 any free port; or the socket's path
 	Name           string        // for match { listen }; the address when left out; unique
 	SniffTimeout   time.Duration // how long a peer may stay unrecognised; 0: left out
 	MaxConnections int           // 0: left out
@@ -38,7 +39,9 @@ type Listener struct {
 	Source []netip.Prefix // client addresses that are welcome, masked; empty: all
 
 	// Proxies are the networks whose connections begin with a PROXY header, which says whose they are; empty: none.
-	Proxies []netip.Prefix
+	// AllProxies says that all of a unix socket's do.
+	Proxies    []netip.Prefix
+	AllProxies bool
 
 	// Certificates are for TLS, which every client must speak; the first is for who asks for no name, or for one that none
 	// of them bears. Empty: TLS is not terminated.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 )
@@ -37,8 +38,15 @@ func (r *reader) listeners(blocks []listenSchema, end hcl.Range) []Listener {
 }
 
 func (r *reader) listener(b listenSchema) Listener {
-	l := Listener{Addr: b.Addr, Name: b.Addr, Range: b.AddrRange}
-	if problem := listenRule.problem(b.Addr); problem != "" {
+	l := Listener{Network: "tcp", Addr: b.Addr, Name: b.Addr, Range: b.AddrRange}
+	problem := ""
+	if path, isSocket := strings.CutPrefix(b.Addr, "unix://"); isSocket {
+		l.Network, l.Addr = "unix", path
+		problem = socketProblem("unix://", path)
+	} else {
+		problem = listenRule.problem(b.Addr)
+	}
+	if problem != "" {
 		r.errorAt(b.AddrRange, "Bad listen address", "%s", problem)
 	}
 	if name, ok := r.text(b.Name); ok {
@@ -52,26 +60,33 @@ func (r *reader) listener(b listenSchema) Listener {
 		r.warnAt(b.MaxSniffing.Expr.Range(), "A limit that is never reached", "max_sniffing counts connections that max_connections (%d) counts too.", l.MaxConnections)
 	}
 	l.Source = r.prefixes(b.Source)
-	l.Proxies = r.proxies(b.Proxy)
+	if b.Source != nil && l.Network == "unix" {
+		r.errorAt(b.Source.NameRange, "What can never be seen", "Clients of a unix socket have no address: who may connect is up to the permissions of its directory. Remove the line.")
+	}
+	l.Proxies, l.AllProxies = r.proxies(b.Proxy, l.Network)
 	l.Certificates, l.ClientCA = r.certificates(b.TLS)
 	return l
 }
 
-// proxies reads who may say, in a PROXY header, whose connection it is; nil without the block.
-func (r *reader) proxies(b *proxySchema) []netip.Prefix {
-	if b == nil {
-		return nil
-	}
-	if b.Trust == nil {
+// proxies reads who may say, in a PROXY header, whose connection it is: nobody without the block, everybody on a unix socket.
+func (r *reader) proxies(b *proxySchema, network string) (trusted []netip.Prefix, all bool) {
+	switch {
+	case b == nil:
+		return nil, false
+	case network == "unix" && b.Trust == nil:
+		return nil, true
+	case network == "unix":
+		r.errorAt(b.Trust.NameRange, "What can never be seen", "Clients of a unix socket have no address: whoever may connect to it is trusted. Remove the line.")
+	case b.Trust == nil:
 		r.errorAt(b.DefRange, "Nobody is trusted", "A PROXY header names the client, so say who may send one: trust = [\"10.0.0.0/8\"]")
 	}
-	trusted := r.prefixes(b.Trust)
+	trusted = r.prefixes(b.Trust)
 	for _, p := range trusted {
 		if p.Bits() == 0 {
 			r.warnAt(b.Trust.Expr.Range(), "Everybody is trusted", "%s is every address: whoever can connect can pretend to be any client. Name the addresses of the proxies.", quoted(p.String()))
 		}
 	}
-	return trusted
+	return trusted, false
 }
 
 // checkName reports a name that cannot stand in a metric label or a log line.
@@ -90,7 +105,7 @@ func (r *reader) checkAddresses(cfg *Config) {
 				break
 			}
 		}
-		if a := cfg.Admin; a != nil && a.Network == "tcp" && overlap(a.Addr, l.Addr) {
+		if a := cfg.Admin; a != nil && overlap(a.Addr, l.Addr) {
 			r.errorAt(a.Range, "The admin port is public", "%s is taken by the listener %s at %s. Give admin a port of its own.", quoted(a.Addr), quoted(l.Addr), Place(l.Range))
 		}
 	}

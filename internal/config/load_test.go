@@ -153,11 +153,12 @@ func TestEveryWordArrivesWithItsValue(t *testing.T) {
 	want := &Config{
 		Listeners: []Listener{
 			{
-				Addr: "0.0.0.0:5555", Name: "public", SniffTimeout: 5 * time.Second, MaxConnections: 20000, MaxSniffing: 2000,
+				Network: "tcp", Addr: "0.0.0.0:5555", Name: "public", SniffTimeout: 5 * time.Second, MaxConnections: 20000, MaxSniffing: 2000,
 				Source:  []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")},
 				Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/32")},
 			},
-			{Addr: "127.0.0.1:5557", Name: "inside"},
+			{Network: "tcp", Addr: "127.0.0.1:5557", Name: "inside"},
+			{Network: "unix", Addr: "/run/gateway/edge.sock", Name: "local", AllProxies: true},
 		},
 		Backends: fullBackends,
 		ZMQs:     fullZMQs,

@@ -13,10 +13,11 @@ import (
 
 // Listener is what an exposed port does with its connections before the table chooses for them.
 type Listener struct {
-	Name    string
-	Sources []netip.Prefix // networks whose clients are welcome; empty: all
-	Proxies []netip.Prefix // networks whose connections begin with a PROXY header, which says whose they are
-	TLS     *Termination   // ends TLS, but for relays that ask for a name, and nothing else is accepted; nil: it is a protocol like others
+	Name       string
+	Sources    []netip.Prefix // networks whose clients are welcome; empty: all
+	Proxies    []netip.Prefix // networks whose connections begin with a PROXY header, which says whose they are
+	AllProxies bool           // all connections begin so: those of a unix socket
+	TLS        *Termination   // ends TLS, but for relays that ask for a name, and nothing else is accepted; nil: it is a protocol like others
 }
 
 // Attach completes the options of the port that sniffs for l: what it lets through comes to s.
@@ -28,7 +29,7 @@ func (s *Server) Attach(l Listener, o sniff.Options) sniff.Options {
 		return s.lookInto(l, c, deadline)
 	}
 	o.TLSOnly = l.TLS != nil
-	o.ProxyFrom = func(peer net.Addr) bool { return contains(l.Proxies, sourceOf(peer)) }
+	o.ProxyFrom = func(peer net.Addr) bool { return l.AllProxies || contains(l.Proxies, sourceOf(peer)) }
 	o.Admit = func(client net.Addr) (leave func(), refused string) { return s.admit(l, sourceOf(client)) }
 	o.Otherwise = s.otherwise
 	return o

@@ -60,7 +60,7 @@ func addrString(a net.Addr) string {
 	if a == nil {
 		return "unknown"
 	}
-	if s := a.String(); s != "" {
+	if s := a.String(); s != "" && s != "@" {
 		return s
 	}
 	return a.Network() // a unix client has no name of its own
