@@ -146,8 +146,10 @@ func (s *Server) recognise(a *arrival) (c *Conn, result Result, why error) {
 	defer func() { _ = a.raw.SetReadDeadline(time.Time{}) }()
 
 	if s.options.ProxyFrom(a.raw.RemoteAddr()) {
-		client, err := readProxyHeader(a.raw)
+		client, seen, err := readProxyHeader(a.raw)
 		if err != nil {
+			a.read = uint8(copy(a.prefix[:], seen)) // it may show what came instead
+			a.protocol, _ = Classify(s.options.Protocols, a.Prefix())
 			return &a.Conn, resultOf(err), err
 		}
 		a.Conn.Conn = client

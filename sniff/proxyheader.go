@@ -80,18 +80,19 @@ func isProxyHeader(prefix []byte) bool {
 
 // readProxyHeader reads the header that raw begins with, and returns the connection of the client that it names. A proxy
 // that speaks for itself (LOCAL, UNKNOWN), to see whether somebody is here, is its own client. The error is a *Refusal,
-// or that of reading.
-func readProxyHeader(raw net.Conn) (net.Conn, error) {
-	header := make([]byte, 0, 2*proxyV1BytesMax) // enough for any without large extensions
+// or that of reading; header is what was read.
+func readProxyHeader(raw net.Conn) (client net.Conn, header []byte, err error) {
+	header = make([]byte, 0, 2*proxyV1BytesMax) // enough for any without large extensions
 	for {
 		verdict, more := frameProxyHeader(header)
 		switch {
 		case verdict == Accept:
-			return forwardedConn(raw, header)
+			client, err = forwardedConn(raw, header)
+			return client, header, err
 		case verdict == Reject && !isProxyHeader(header):
-			return nil, &Refusal{ProxyMissing, fmt.Errorf("a trusted proxy must begin each connection with a PROXY header, and this one began with % x", header)}
+			return nil, header, &Refusal{ProxyMissing, fmt.Errorf("a trusted proxy must begin each connection with a PROXY header, and this one began with % x", header)}
 		case verdict == Reject:
-			return nil, &Refusal{ProxyMalformed, errors.New("the PROXY header does not end where it must")}
+			return nil, header, &Refusal{ProxyMalformed, errors.New("the PROXY header does not end where it must")}
 		}
 		have := len(header)
 		header = append(header, make([]byte, more)...)
@@ -101,7 +102,7 @@ func readProxyHeader(raw net.Conn) (net.Conn, error) {
 			err = io.ErrNoProgress
 		}
 		if n == 0 {
-			return nil, err
+			return nil, header, err
 		}
 	}
 }

@@ -141,7 +141,7 @@ func TestProxyHeaderByteByByte(t *testing.T) {
 			client.Write([]byte("behind"))
 			client.Close()
 		}()
-		c, err := readProxyHeader(server)
+		c, _, err := readProxyHeader(server)
 		if err != nil {
 			t.Errorf("%s: %v", h.name, err)
 			continue
@@ -163,6 +163,23 @@ func TestForgedProxyHeaderIsRefusedWhereNobodyTrustsIt(t *testing.T) {
 			t.Errorf("%s: %d refused: %s", h.name, n, p.log)
 		}
 	}
+}
+
+func TestLibzmqBehindAProxyThatTellsNothingCanBeKept(t *testing.T) {
+	kept := make(chan handed, 1)
+	p := open(t, Options{ProxyFrom: everybody, Otherwise: func(c *Conn, result Result, _ error, release func()) bool {
+		if result != Refused {
+			t.Errorf("offered as %v", result)
+		}
+		kept <- handed{c, release}
+		return true
+	}})
+	p.dial(string(zmtpSample[:10]))
+	c := receive(t, kept, "the client")
+	if c.Protocol() != "zmtp" || string(c.Prefix()) != string(zmtpSample[:10]) {
+		t.Errorf("offered as %q with %x", c.Protocol(), c.Prefix())
+	}
+	c.end()
 }
 
 func TestProxyThatNeverEndsItsHeaderIsTimedOut(t *testing.T) {
@@ -187,7 +204,7 @@ func FuzzProxyHeader(f *testing.F) {
 			client.Close()
 		}()
 		defer server.Close()
-		c, err := readProxyHeader(server)
+		c, _, err := readProxyHeader(server)
 		if err != nil {
 			return
 		}

@@ -288,3 +288,47 @@ func TestExpiredCertificateIsSaidClearly(t *testing.T) {
 		t.Errorf("a reload without the key was answered %d %s", code, body)
 	}
 }
+
+// TestReloadPutsTLSAndAProxyBeforeAPort changes what comes first on a port, under a connection that came before.
+func TestReloadPutsTLSAndAProxyBeforeAPort(t *testing.T) {
+	ca := newAuthority(t)
+	cert, key := ca.issue("edge", time.Time{}, "edge.example")
+	target := echoServer(t)
+	config := func(more string) string {
+		return fmt.Sprintf("listen \"127.0.0.1:0\" {\n name = \"public\"\n %s\n}\nrelay \"echo\" {\n match { protocol = \"any\" }\n dial = [\"tcp://%s\"]\n}\nadmin { listen = \"127.0.0.1:0\" }\n", more, target)
+	}
+	g := startGateway(t, config(""))
+	addr := g.addr("public")
+	first := knock(t, "127.0.0.1", addr, sshHello)
+	if !served(first, sshHello) {
+		t.Fatal("a plain client was not served")
+	}
+	reload := func(more string, want int) {
+		t.Helper()
+		g.replace(config(more))
+		if code, body := g.post("/reload"); code != want {
+			t.Fatalf("the reload was answered %d %s", code, body)
+		}
+	}
+	reload(tlsBlock(cert, key+".none"), http.StatusUnprocessableEntity)
+	if !served(knock(t, "127.0.0.1", addr, sshHello), sshHello) {
+		t.Error("after a reload that was refused a plain client is not served any more")
+	}
+	reload(tlsBlock(cert, key), http.StatusOK)
+	if !closed(knock(t, "127.0.0.1", addr, sshHello)) {
+		t.Error("a plain client is served beside TLS")
+	}
+	overTLS := intoTLS(t, addr, &tls.Config{RootCAs: ca.pool, ServerName: "edge.example"})
+	if !served(knock(t, "127.0.0.1", overTLS, sshHello), sshHello) {
+		t.Error("a TLS client was not served")
+	}
+	reload("proxy_protocol {\n trust = [\"127.0.0.1/32\"]\n}", http.StatusOK)
+	header := "PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\n"
+	if !served(knock(t, "127.0.0.1", addr, header+sshHello), sshHello) {
+		t.Error("a client behind a proxy was not served")
+	}
+	if !closed(knock(t, "127.0.0.1", addr, sshHello)) {
+		t.Error("the trusted proxy sent no header and was served")
+	}
+	must(t, echoRound(first, 1))
+}
