@@ -51,7 +51,7 @@ func buildTools(ctx context.Context, dir string) error {
 			return err
 		}
 	}
-	return command(ctx, "", "go", "build", "-o", filepath.Join(dir, "plain"), "gateway/demo/bench/plain")
+	return command(ctx, "", "go", "build", "-o", dir+"/", "gateway/demo/bench/plain", "gateway/demo/bench/rpc")
 }
 
 // installPeers has what is missing of the peers' Debian packages installed.

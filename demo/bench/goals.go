@@ -18,7 +18,7 @@ type Goal struct {
 	Aim     float64  // where it would be good to be
 }
 
-// Goals of the relay.
+// Goals of the relay, and of the gRPC engine.
 var Goals = []Goal{
 	{Text: "64-connection ping-pong, messages/s, of the C floor's", Work: "ping-64", Figure: "rate", Against: []string{"floor"}, Want: 0.88, Aim: 0.95},
 	{Text: "64-connection ping-pong, messages/s, of plain cmux + io.Copy's", Work: "ping-64", Figure: "rate", Against: []string{"plain"}, Want: 1.2, Aim: 1.2},
@@ -31,6 +31,13 @@ var Goals = []Goal{
 	{Text: "descriptors per idle connection", Work: "idle", Figure: "fds", Want: 2, Aim: 2},
 	{Text: "libzmq REQ/REP, p50 added to the direct one, of nginx's", Work: "zmq-reqrep", Figure: "p50", Against: []string{"nginx"}, Added: true, Want: 1.25, Aim: 1.0},
 	{Text: "unix-socket target, 64-connection ping-pong, messages/s, of nginx's over TCP", Work: "unix-64", Figure: "rate", Against: []string{"nginx-tcp"}, Want: 1.15, Aim: 1.3},
+	{Text: "gRPC unary, 1 connection, calls/s, of HAProxy's", Work: "unary-1", Figure: "rate", Against: []string{"haproxy"}, Want: 1.1, Aim: 1.25},
+	{Text: "gRPC unary, 1 connection, CPU, of HAProxy's", Work: "unary-1", Figure: "cpu", Against: []string{"haproxy"}, Want: 0.85, Aim: 0.65},
+	{Text: "gRPC unary, 8 connections, calls/s, of HAProxy's", Work: "unary-8", Figure: "rate", Against: []string{"haproxy"}, Want: 1.1, Aim: 1.25},
+	{Text: "gRPC unary, 8 connections, CPU, of HAProxy's", Work: "unary-8", Figure: "cpu", Against: []string{"haproxy"}, Want: 0.85, Aim: 0.65},
+	{Text: "gRPC, a single caller, p50, of HAProxy's", Work: "unary-single", Figure: "p50", Against: []string{"haproxy"}, Want: 1.0, Aim: 1.0},
+	{Text: "gRPC bidirectional ping, round trips/s, of HAProxy's", Work: "bidi", Figure: "rate", Against: []string{"haproxy"}, Want: 1.05, Aim: 1.05},
+	{Text: "gRPC server stream, messages/s, of nginx's", Work: "server-stream", Figure: "rate", Against: []string{"nginx"}, Want: 0.85, Aim: 1.0},
 	{Text: "5 000 slow connections, CPU, of HAProxy's", Work: "slow", Figure: "cpu", Against: []string{"haproxy"}, Want: 1.0, Aim: 1.0},
 }
 

@@ -37,6 +37,7 @@ type Scene struct {
 	FilesMax int    // descriptors that a process may open
 	Amount   uint64 // how much work, in the work's own unit
 	Conns    int    // how many connections
+	GRPC     bool   // proxies forward calls, not bytes
 }
 
 // Tool is the path of a program that the harness has built.
@@ -166,6 +167,9 @@ var Peers = []*Peer{
 		Name: "plain", Title: "plain cmux + io.Copy", Role: Baseline,
 		Command: func(s Scene, _ string) []string { return []string{s.Tool("plain"), s.Front, s.Target} },
 		CannotDo: func(w *Work) string {
+			if w.GRPC {
+				return "it forwards no calls"
+			}
 			if w.Unix {
 				return "it dials TCP alone"
 			}
@@ -191,6 +195,9 @@ func paired(s Scene, config string) []string {
 }
 
 func pairedCannotDo(w *Work) string {
+	if w.GRPC {
+		return "it relays bytes"
+	}
 	if w.Conns[full] > pairedSlots {
 		return "it has " + strconv.Itoa(pairedSlots) + " slots"
 	}
@@ -204,6 +211,8 @@ const sslhConnectionsMax = 500
 
 func sslhCannotDo(w *Work) string {
 	switch {
+	case w.GRPC:
+		return "it relays bytes"
 	case w.Unix:
 		return "it dials TCP alone"
 	case w.Conns[full] > sslhConnectionsMax:

@@ -37,6 +37,7 @@ type Work struct {
 	Conns              [3]int               // by Size
 	Amount             [3]uint64            // by Size, in the client's own unit
 	Unix               bool                 // the proxy reaches its target over a unix socket
+	GRPC               bool                 // calls, for proxies that know HTTP/2
 	OneCore            bool                 // everything shares one core: no wake-up across cores
 	Backend            func(Scene) []string // nil: the client brings it
 	Client             func(Scene) []string
@@ -58,6 +59,7 @@ var (
 	messageCPU  = Figure{Name: "cpu", Title: "CPU s per 100 k", OfProxy: true, Compared: true, From: cpuPer(per100k, "operations")}
 	bulkCPU     = Figure{Name: "cpu", Title: "CPU s/GiB", OfProxy: true, Compared: true, From: cpuPer(gib, "bytes")}
 	bulkRate    = Figure{Name: "rate", Title: "GiB/s", Higher: true, Compared: true, From: func(v Values) float64 { return v["bytes"] / gib / v["seconds"] }}
+	callRate    = Figure{Name: "rate", Title: "calls/s", Higher: true, Compared: true, From: perSecond("operations")}
 	pushRate    = Figure{Name: "rate", Title: "messages/s", Higher: true, Compared: true, From: perSecond("operations")}
 )
 
@@ -172,10 +174,30 @@ var Works = []*Work{
 			p50, p99,
 		},
 	},
+	callWork("unary", "unary-1", "gRPC unary, 1 connection", "Unary calls of 100 bytes, 64 at a time on one connection.", 1, 64, []Figure{callRate, messageCPU, p50, p99}),
+	callWork("unary", "unary-8", "gRPC unary, 8 connections", "The same, 16 at a time on each of eight connections.", 8, 16, []Figure{callRate, messageCPU, p50, p99}),
+	callWork("unary", "unary-single", "gRPC unary, a single caller", "One call after the other.", 1, 1, []Figure{p50, p99, messageCPU}),
+	callWork("bidi", "bidi", "gRPC bidirectional ping", "100-byte messages, echoed, one in flight on each of 16 streams of each of eight connections.", 8, 16, []Figure{messageRate, messageCPU, p50}),
+	callWork("stream", "server-stream", "gRPC server stream", "100-byte messages one way, on a stream of each of eight connections.", 8, 1, []Figure{pushRate, messageCPU}),
 	zmqWork("reqrep", "NULL", "libzmq REQ/REP, NULL", "A REQ and a REP socket of libzmq, 64-byte messages.", []Figure{p50, p99, messageCPU}),
 	zmqWork("reqrep", "CURVE", "libzmq REQ/REP, CURVE", "The same, encrypted end to end.", []Figure{p50, p99, messageCPU}),
 	zmqWork("pushpull", "NULL", "libzmq PUSH/PULL, NULL", "64-byte messages one way. libzmq itself is the limit here: the relay hardly shows.", []Figure{pushRate, messageCPU}),
 	zmqWork("pushpull", "CURVE", "libzmq PUSH/PULL, CURVE", "The same, encrypted end to end.", []Figure{pushRate, messageCPU}),
+}
+
+// callWork has streams calls at a time on each connection.
+func callWork(kind, name, title, about string, conns, streams int, figures []Figure) *Work {
+	return &Work{
+		Name: name, Title: title, About: about, GRPC: true,
+		Conns: each(conns), Amount: [3]uint64{2000, 800, 100}, Figures: figures,
+		Backend: func(s Scene) []string { return []string{s.Tool("rpc"), "serve", s.LoadThreads(), s.Back} },
+		Client: func(s Scene) []string {
+			return []string{
+				s.Tool("rpc"), "load", s.LoadThreads(), s.Front, kind,
+				strconv.Itoa(s.Conns), strconv.Itoa(streams), strconv.FormatUint(s.Amount, 10),
+			}
+		},
+	}
 }
 
 func zmqWork(kind, mechanism, title, about string, figures []Figure) *Work {
