@@ -8,7 +8,7 @@ PKGS  ?= ./...
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
 
-.PHONY: help build demo demo-tmux test conformance soak fuzz bench bench-short proto picture deps fmt lint
+.PHONY: help build demo demo-migration demo-tmux test conformance soak fuzz bench bench-short proto picture deps fmt lint
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,6 +18,9 @@ build: ## bin/gateway and the demo's peers
 
 demo: ## the main job, with embedded peers and no configuration
 	$(GO) run ./cmd/gateway demo
+
+demo-migration: build ## from ZeroMQ to gRPC in five stages, under live traffic; see docs/MIGRATING.md
+	$(GO) run ./demo/migration -gateway bin/gateway
 
 demo-tmux: ## the same as separate programs, in one tmux session
 	./demo/tmux.sh

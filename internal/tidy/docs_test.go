@@ -10,7 +10,7 @@ import (
 )
 
 // documents whose commands must exist.
-var documents = []string{"README.md", "CHANGELOG.md", "ARCHITECTURE.md"}
+var documents = []string{"README.md", "CHANGELOG.md", "ARCHITECTURE.md", "docs/MIGRATING.md"}
 
 // TestEveryCommandInTheReadmeExists holds the fenced commands of the documents against the Makefile and the binary.
 func TestEveryCommandInTheReadmeExists(t *testing.T) {
