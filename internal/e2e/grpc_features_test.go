@@ -94,33 +94,14 @@ func TestReloadChangesRoutesOfLiveConnections(t *testing.T) {
 			}
 		})
 	}
-	started := func(backend string) (n int64) {
-		var s struct {
-			GRPC struct {
-				Backends []struct {
-					Name    string
-					Started int64
-				}
-			}
-		}
-		if err := json.Unmarshal([]byte(g.get("/status")), &s); err != nil {
-			t.Fatal(err)
-		}
-		for _, b := range s.GRPC.Backends {
-			if b.Name == backend {
-				n = b.Started
-			}
-		}
-		return n
-	}
 	for i := range callReloads {
 		backend := []string{"second", "first"}[i%2]
 		g.replace(callRules(backend, first, second))
 		if code, body := g.post("/reload"); code != http.StatusOK {
 			t.Fatalf("reload %d was answered %d %s", i, code, body)
 		}
-		before := started(backend)
-		eventually(t, patience, "calls go to "+backend, func() bool { return started(backend) > before+10 })
+		before := callsStarted(g, backend)
+		eventually(t, patience, "calls go to "+backend, func() bool { return callsStarted(g, backend) > before+10 })
 	}
 	close(stop)
 	callers.Wait()
@@ -137,6 +118,28 @@ func TestReloadChangesRoutesOfLiveConnections(t *testing.T) {
 		t.Errorf("/status says nothing of mirrors:\n%s", status)
 	}
 	t.Logf("figure: %d reloads under %d calls of one connection, none failed", callReloads, calls.Load())
+}
+
+// callsStarted is how many calls a backend has got, from /status.
+func callsStarted(g *gatewayProcess, backend string) (n int64) {
+	g.t.Helper()
+	var s struct {
+		GRPC struct {
+			Backends []struct {
+				Name    string
+				Started int64
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(g.get("/status")), &s); err != nil {
+		g.t.Fatal(err)
+	}
+	for _, b := range s.GRPC.Backends {
+		if b.Name == backend {
+			n = b.Started
+		}
+	}
+	return n
 }
 
 // callReloads is how often the routes change.

@@ -95,7 +95,7 @@ func TestServiceManagerIsTold(t *testing.T) {
 	before := g.pid()
 	g.signal(syscall.SIGUSR2)
 	message := n.wait("MAINPID=", "READY=1")
-	g.waitLog(fmt.Sprintf(`msg=draining successor=\d+`), startWait)
+	g.waitLog(`msg=draining successor=\d+`, startWait)
 	eventually(t, startWait, "the new process is the one that the service manager was told", func() bool {
 		return g.pid() != before && strings.Contains(message, fmt.Sprintf("MAINPID=%d\n", g.pid()))
 	})
