@@ -76,7 +76,10 @@ type surroundings struct {
 	tell    func(state ...string)          // tells the service manager
 }
 
-var errStopping = errors.New("the gateway is stopping")
+var (
+	errStopping = errors.New("the gateway is stopping")
+	errNoFile   = errors.New("this gateway was started without a configuration file")
+)
 
 // start makes what cfg describes and serves. On an error nothing is left running or bound.
 func start(cfg *config.Config, s surroundings) (*instance, error) {
@@ -137,22 +140,20 @@ func (i *instance) apply(cfg *config.Config) error {
 
 // reload loads the configuration again and applies it. After an error everything is as it was.
 func (i *instance) reload() error {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if err := i.fixed(); err != nil {
+	if err := i.lockForChange(); err != nil {
 		return err
 	}
+	defer i.mu.Unlock()
 	cfg, err := i.load()
 	return i.change(cfg, err)
 }
 
 // reloadChanged does what reload does, unless the configuration says the same as when it was last loaded.
 func (i *instance) reloadChanged() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.fixed() != nil {
+	if i.lockForChange() != nil {
 		return
 	}
+	defer i.mu.Unlock()
 	cfg, err := i.load()
 	if err != nil && err.Error() == i.refused || err == nil && reflect.DeepEqual(cfg, i.current.Load().config) {
 		return
@@ -160,13 +161,29 @@ func (i *instance) reloadChanged() {
 	i.change(cfg, err) // what goes wrong is logged there
 }
 
-// fixed tells why nothing may change now, if nothing may. It needs the mutex.
+// lockForChange takes the mutex, or tells why nothing may change now. A stop holds the mutex for as long as it takes: nobody
+// shall wait for that.
+func (i *instance) lockForChange() error {
+	if err := i.fixed(); err != nil {
+		return err
+	}
+	i.mu.Lock()
+	err := i.fixed()
+	if err != nil {
+		i.mu.Unlock()
+	}
+	return err
+}
+
+// fixed tells why nothing may change now, if nothing may.
 func (i *instance) fixed() error {
 	switch {
 	case i.draining.Load():
 		return errStopping
 	case i.upgrading.Load():
 		return errUpgrading
+	case i.load == nil:
+		return errNoFile
 	}
 	return nil
 }

@@ -31,14 +31,11 @@ func (i *instance) upgrade() (pid int, err error) {
 	if os.Getpid() == 1 {
 		return 0, errors.New("this is process 1, and its container would end with it: start another container, then end this one")
 	}
-	i.mu.Lock()
-	if err = i.fixed(); err == nil {
-		i.upgrading.Store(true)
-	}
-	i.mu.Unlock()
-	if err != nil {
+	if err := i.lockForChange(); err != nil {
 		return 0, err
 	}
+	i.upgrading.Store(true)
+	i.mu.Unlock()
 	defer i.upgrading.Store(false)
 	i.log.Info("upgrading: starting another process")
 	pid, err = i.sockets.Pass(i.stopping, upgradeWait)
