@@ -109,7 +109,6 @@ func (c *client) pass(m *zmtp.Message) {
 // receive brings what a bidirectional stream answers, and its end.
 func (c *client) receive(to *zmtp.Link, s *clientStream) {
 	defer c.asked.Done()
-	defer close(s.ended)
 	defer s.cancel(nil)
 	for {
 		var answer payloadBytes
@@ -130,6 +129,7 @@ func (c *client) receive(to *zmtp.Link, s *clientStream) {
 			err = cause
 		}
 		c.inlet.called(err)
+		close(s.ended) // before the client learns of it: what it sends then begins the next stream
 		c.answerStatus(to, cloneOf(s.envelope), status.Convert(err))
 		return
 	}
