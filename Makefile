@@ -60,7 +60,8 @@ deps: ## install what the tests need, or say how
 
 fmt: ## gofmt, and the configuration files
 	gofmt -w $$(git ls-files '*.go')
-	$(GO) run ./cmd/gateway fmt -w gateway.hcl demo/full.hcl
+	$(GO) run ./cmd/gateway fmt -w -config gateway.hcl
+	$(GO) run ./cmd/gateway fmt -w -config demo/full.hcl
 
 lint: ## go vet, gofmt, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
