@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -24,6 +25,9 @@ import (
 	"gateway/internal/resource"
 	"gateway/internal/zmtp"
 )
+
+// programWait is how long a prefix that ends waits for its programs to hear of it: one that is away may never come back.
+const programWait = 5 * time.Second
 
 // programs are the sockets of a sockjs block towards its programs. They outlive a server whose other settings change: its
 // sessions end, and the next server goes on with the same programs.
@@ -74,6 +78,8 @@ func (i *instance) browsers(change *resource.Change, s config.SockJS) (*sockjs.S
 		i.onBegin(func() { p.server.Store(server) })
 		return server, i.keep(func(ctx context.Context) int {
 			defer p.users.Done()
+			ctx, cancel := context.WithTimeout(ctx, programWait)
+			defer cancel()
 			if untold := server.Shutdown(ctx); untold > 0 {
 				i.log.Warn("no program heard that these sessions ended", "block", o.Block, "sessions", untold)
 			}

@@ -122,7 +122,7 @@ admin { listen = "127.0.0.1:0" }
 `, echoServer(t)))
 	for _, c := range []struct{ from, first, reason string }{
 		{"127.0.0.2", "PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n" + string(zmtpSignature), "proxy_header_untrusted"},
-		{"127.0.0.1", string(zmtpSignature), "proxy_header_missing"},
+		{"127.0.0.1", "SSH-2.0-nobody\r\n", "proxy_header_missing"},
 		{"127.0.0.1", "PROXY TCP4 somebody 10.0.0.2 1 2\r\n" + string(zmtpSignature), "proxy_header_malformed"},
 	} {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(c.from)}}
