@@ -208,11 +208,20 @@ func (i *instance) change(cfg *config.Config, err error) error {
 	return nil
 }
 
+// handOverGrace is how long after a reload a connection may still reach what it was chosen for.
+const handOverGrace = time.Second
+
 // keep makes a Retire out of end, which waits for something to end until its context is done, then cuts what is left, and
 // tells how many connections that were.
 func (i *instance) keep(end func(context.Context) (cut int)) resource.Retire {
 	return func(replaced bool) {
 		i.retiring.Go(func() {
+			if !i.draining.Load() { // who was chosen by the table before is still being handed over
+				select {
+				case <-time.After(handOverGrace):
+				case <-i.cutting.Done():
+				}
+			}
 			ctx := i.cutting
 			if current := i.current.Load(); !replaced && current != nil {
 				var cancel context.CancelFunc
