@@ -205,7 +205,7 @@ func measure(ctx context.Context, o options, plan Plan, progress io.Writer) (run
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(gateway); err != nil && slices.Contains(plan.Peers, peerNamed("gateway")) {
+	if _, err := os.Stat(gateway); err != nil && slices.ContainsFunc(plan.Peers, func(p *Peer) bool { return p.Role == Product || p.Role == Variant }) {
 		return nil, fmt.Errorf("the gateway's binary: %w (make build)", err)
 	}
 	dir, err := os.MkdirTemp("", "gateway-bench-")

@@ -38,6 +38,7 @@ type Scene struct {
 	Amount   uint64 // how much work, in the work's own unit
 	Conns    int    // how many connections
 	GRPC     bool   // proxies forward calls, not bytes
+	From, To string // what clients and backend speak, where that is the peer's matter: grpc or zmq
 }
 
 // Tool is the path of a program that the harness has built.
@@ -75,6 +76,9 @@ type Peer struct {
 	Command func(s Scene, config string) []string
 	Version []string // the command whose first line tells its version
 	OverTCP bool     // reaches the backend over TCP even where the work is about unix sockets
+	// From and To are what its clients and its backend speak in the works that are Bridged, grpc or zmq; "" = it takes no
+	// part in those, but in all others.
+	From, To string
 	// CannotDo says why the peer takes no part in a work; "" or nil = it does.
 	CannotDo func(w *Work) string
 }
@@ -85,6 +89,10 @@ func (p *Peer) sitsOut(w *Work) string {
 	switch {
 	case p.Role == Direct && !slices.ContainsFunc(w.Figures, ofAll):
 		return "every figure is a proxy's"
+	case w.Bridged && p.From == "":
+		return "it does not translate"
+	case !w.Bridged && p.From != "":
+		return "it stands for a pair of languages"
 	case p.CannotDo != nil:
 		return p.CannotDo(w)
 	}
@@ -121,7 +129,7 @@ var Peers = []*Peer{
 	{
 		Name: "gateway", Title: "**gateway**", Role: Product,
 		Config:  "gateway.hcl",
-		Command: func(s Scene, config string) []string { return []string{s.Gateway, "serve", "-config", config} },
+		Command: serve,
 	},
 	{
 		Name: "paired", Title: "gateway, paired through an agent", Role: Variant,
@@ -176,7 +184,23 @@ var Peers = []*Peer{
 			return ""
 		},
 	},
+	{
+		Name: "direct-zmq", Title: "ZeroMQ, direct", Role: Direct, From: "zmq", To: "zmq",
+	},
+	{
+		Name: "direct-grpc", Title: "gRPC, direct", Role: Direct, From: "grpc", To: "grpc",
+	},
+	{
+		Name: "zmq-in", Title: "**gateway, ZeroMQ to gRPC**", Role: Product, From: "zmq", To: "grpc",
+		Config: "zmq-in.hcl", Command: serve,
+	},
+	{
+		Name: "grpc-in", Title: "**gateway, gRPC to ZeroMQ**", Role: Product, From: "grpc", To: "zmq",
+		Config: "grpc-in.hcl", Command: serve,
+	},
 }
+
+func serve(s Scene, config string) []string { return []string{s.Gateway, "serve", "-config", config} }
 
 // doorAfter leaves room for the backends' ports.
 const doorAfter = 100

@@ -147,8 +147,12 @@ func goalRows(runs []*Run) [][]string {
 	for _, run := range runs {
 		bad, all := 0, 0
 		for _, w := range Works {
-			_, b, n := Board{runs: []*Run{run}}.troubles(w, peerNamed("gateway"))
-			bad, all = bad+b, all+n
+			for _, p := range Peers {
+				if p.Role == Product {
+					_, b, n := Board{runs: []*Run{run}}.troubles(w, p)
+					bad, all = bad+b, all+n
+				}
+			}
 		}
 		row = append(row, fmt.Sprintf("%s of %d", mark(bad == 0, fmt.Sprint(bad)), all))
 	}

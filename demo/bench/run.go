@@ -130,7 +130,7 @@ func (h *harness) sample(ctx context.Context, size Size, w *Work, p *Peer, confi
 func (h *harness) script(dir string, size Size, w *Work, p *Peer, configs map[string]string) (*Script, error) {
 	s := Scene{
 		Dir: dir, Tools: h.tools, Gateway: h.gateway, Front: front, Back: back, Target: back,
-		Cores: cores(w), FilesMax: h.filesMax, Amount: w.Amount[size], Conns: w.Conns[size], GRPC: w.GRPC,
+		Cores: cores(w), FilesMax: h.filesMax, Amount: w.Amount[size], Conns: w.Conns[size], GRPC: w.GRPC, From: p.From, To: p.To,
 	}
 	if w.Unix && !p.OverTCP {
 		s.Target = filepath.Join(dir, "backend.sock")

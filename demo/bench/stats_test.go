@@ -95,6 +95,26 @@ func TestGoalOfWhatIsAddedLeavesTheDirectConnectionOut(t *testing.T) {
 	}
 }
 
+func TestGoalOfTheBridgeIsMadeOfBothDirectHalves(t *testing.T) {
+	latency := func(us float64) func(int) Values { return func(int) Values { return Values{"p50_us": us} } }
+	for _, g := range Goals {
+		if !g.Halves {
+			continue
+		}
+		peers := map[string]func(int) Values{"direct-zmq": latency(100), "direct-grpc": latency(200)}
+		for us, met := range map[float64]bool{270: true, 271: false} { // 1.4 x (50 + 100) + 60
+			peers[g.holds()] = latency(us)
+			if x, ok := g.value(Board{[]*Run{runOf(g.Work, 1, peers)}}); !ok || x != us/270 || g.met(x) != met {
+				t.Errorf("%s: %v µs are %v, %v, met %v; want %v, %v", g.Text, us, x, ok, g.met(x), us/270, met)
+			}
+		}
+		delete(peers, "direct-grpc")
+		if x, ok := g.value(Board{[]*Run{runOf(g.Work, 1, peers)}}); ok {
+			t.Errorf("%s: %v without a direct gRPC; want no value", g.Text, x)
+		}
+	}
+}
+
 func TestGoalsNameWhatExists(t *testing.T) {
 	for _, g := range Goals {
 		w := workNamed(g.Work)
@@ -105,7 +125,7 @@ func TestGoalsNameWhatExists(t *testing.T) {
 		if _, ok := w.figure(g.Figure); !ok {
 			t.Errorf("%s: work %s has no figure %q", g.Text, g.Work, g.Figure)
 		}
-		for _, name := range g.Against {
+		for _, name := range append([]string{g.holds()}, g.Against...) {
 			if p := peerNamed(name); p == nil || p.sitsOut(w) != "" {
 				t.Errorf("%s: %q does not do %s", g.Text, name, g.Work)
 			}

@@ -38,6 +38,7 @@ type Work struct {
 	Amount             [3]uint64            // by Size, in the client's own unit
 	Unix               bool                 // the proxy reaches its target over a unix socket
 	GRPC               bool                 // calls, for proxies that know HTTP/2
+	Bridged            bool                 // requests, for peers that say what their ends speak
 	OneCore            bool                 // everything shares one core: no wake-up across cores
 	Backend            func(Scene) []string // nil: the client brings it
 	Client             func(Scene) []string
@@ -60,6 +61,9 @@ var (
 	bulkCPU     = Figure{Name: "cpu", Title: "CPU s/GiB", OfProxy: true, Compared: true, From: cpuPer(gib, "bytes")}
 	bulkRate    = Figure{Name: "rate", Title: "GiB/s", Higher: true, Compared: true, From: func(v Values) float64 { return v["bytes"] / gib / v["seconds"] }}
 	callRate    = Figure{Name: "rate", Title: "calls/s", Higher: true, Compared: true, From: perSecond("operations")}
+	requestRate = Figure{Name: "rate", Title: "requests/s", Higher: true, From: perSecond("operations")}
+	requestP50  = Figure{Name: "p50", Title: "p50 µs", From: value("p50_us")}
+	requestCPU  = Figure{Name: "cpu", Title: "CPU s per 100 k", OfProxy: true, From: cpuPer(per100k, "operations")}
 	pushRate    = Figure{Name: "rate", Title: "messages/s", Higher: true, Compared: true, From: perSecond("operations")}
 )
 
@@ -179,6 +183,9 @@ var Works = []*Work{
 	callWork("unary", "unary-single", "gRPC unary, a single caller", "One call after the other.", 1, 1, []Figure{p50, p99, messageCPU}),
 	callWork("bidi", "bidi", "gRPC bidirectional ping", "100-byte messages, echoed, one in flight on each of 16 streams of each of eight connections.", 8, 16, []Figure{messageRate, messageCPU, p50}),
 	callWork("stream", "server-stream", "gRPC server stream", "100-byte messages one way, on a stream of each of eight connections.", 8, 1, []Figure{pushRate, messageCPU}),
+	bridgeWork("bridge-single", "ZeroMQ and gRPC, a single caller", "One request of 100 bytes after the other, its reply held against it: a REQ of a REP, a gRPC client of a gRPC service, "+
+		"and through the gateway each client of the other's service. The ZeroMQ ends are internal/zmtp, which takes less of the machine than libzmq: that makes the direct ones faster, and the goal harder.", 1),
+	bridgeWork("bridge-64", "ZeroMQ and gRPC, 64 clients", "The same, 64 clients with a connection each.", 64),
 	zmqWork("reqrep", "NULL", "libzmq REQ/REP, NULL", "A REQ and a REP socket of libzmq, 64-byte messages.", []Figure{p50, p99, messageCPU}),
 	zmqWork("reqrep", "CURVE", "libzmq REQ/REP, CURVE", "The same, encrypted end to end.", []Figure{p50, p99, messageCPU}),
 	zmqWork("pushpull", "NULL", "libzmq PUSH/PULL, NULL", "64-byte messages one way. libzmq itself is the limit here: the relay hardly shows.", []Figure{pushRate, messageCPU}),
@@ -190,13 +197,35 @@ func callWork(kind, name, title, about string, conns, streams int, figures []Fig
 	return &Work{
 		Name: name, Title: title, About: about, GRPC: true,
 		Conns: each(conns), Amount: [3]uint64{2000, 800, 100}, Figures: figures,
-		Backend: func(s Scene) []string { return []string{s.Tool("rpc"), "serve", s.LoadThreads(), s.Back} },
+		Backend: func(s Scene) []string { return rpcServe(s, "grpc") },
+		Client:  func(s Scene) []string { return rpcLoad(s, kind, streams) },
+	}
+}
+
+// bridgeWork has clients that ask one after the other, in the language of the peer's one end, a service in that of its other.
+func bridgeWork(name, title, about string, clients int) *Work {
+	return &Work{
+		Name: name, Title: title, About: about, Bridged: true,
+		Conns: each(clients), Amount: [3]uint64{700, 400, 100}, Figures: []Figure{requestRate, requestP50, p99, requestCPU},
+		Backend: func(s Scene) []string { return rpcServe(s, s.To) },
 		Client: func(s Scene) []string {
-			return []string{
-				s.Tool("rpc"), "load", s.LoadThreads(), s.Front, kind,
-				strconv.Itoa(s.Conns), strconv.Itoa(streams), strconv.FormatUint(s.Amount, 10),
+			kind := "unary"
+			if s.From == "zmq" {
+				kind = "request"
 			}
+			return rpcLoad(s, kind, 1)
 		},
+	}
+}
+
+func rpcServe(s Scene, language string) []string {
+	return []string{s.Tool("rpc"), "serve", s.LoadThreads(), s.Back, language}
+}
+
+func rpcLoad(s Scene, kind string, streams int) []string {
+	return []string{
+		s.Tool("rpc"), "load", s.LoadThreads(), s.Front, kind,
+		strconv.Itoa(s.Conns), strconv.Itoa(streams), strconv.FormatUint(s.Amount, 10),
 	}
 }
 
