@@ -73,7 +73,7 @@ func (be *backend) begin() {
 		return
 	}
 	be.ctx, be.cancel = context.WithCancel(be.proxy.ctx)
-	be.become(be.static)
+	be.become(be.fixed())
 	if len(be.names) > 0 {
 		be.proxy.start(be.lookUp)
 	}

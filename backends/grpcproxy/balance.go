@@ -16,14 +16,6 @@ const (
 // pointsPerTarget is how often a target is on the ring: enough for shares within some per cent of each other.
 const pointsPerTarget = 160
 
-// targetSet is a backend's targets at a time. It does not change.
-type targetSet struct {
-	targets []*target
-	ring    []point // by hash; for ring_hash
-	looking bool    // names have not been looked up yet
-	err     error   // of the last look-up
-}
-
 // point is a place of a target on the ring.
 type point struct {
 	hash   uint64
@@ -31,12 +23,16 @@ type point struct {
 }
 
 // newRing places the targets. Where a target is depends on its address alone, so every gateway has the same ring, and a
-// target that comes or goes moves its own share.
-func newRing(targets []*target) []point {
+// target that comes or goes moves its own share. shares are in the order of the targets, 1 on the average; nil: equal.
+func newRing(targets []*target, shares []float64) []point {
 	ring := make([]point, 0, len(targets)*pointsPerTarget)
-	for _, t := range targets {
+	for i, t := range targets {
+		points := pointsPerTarget
+		if shares != nil {
+			points = max(1, int(shares[i]*pointsPerTarget))
+		}
 		h := hashText(t.address)
-		for range pointsPerTarget {
+		for range points {
 			h = mix(h + weyl)
 			ring = append(ring, point{h, t})
 		}
@@ -85,25 +81,35 @@ func (be *backend) choose(hash uint64, avoid *target) (bc *backendConn, hope boo
 	if len(set.targets) == 0 {
 		return nil, set.looking
 	}
-	bc, hope = be.among(set, hash, avoid, true)
-	if bc == nil && !hope && (avoid != nil || be.ejected.Load() > 0) {
-		bc, hope = be.among(set, hash, nil, false)
+	for i := range set.tiers {
+		if bc, hope = be.among(&set.tiers[i], hash, avoid, true); bc != nil || hope {
+			return bc, hope
+		}
+	}
+	if avoid == nil && be.ejected.Load() == 0 {
+		return nil, false
+	}
+	for i := range set.tiers {
+		if bc, hope = be.among(&set.tiers[i], hash, nil, false); bc != nil || hope {
+			break
+		}
 	}
 	return bc, hope
 }
 
 // among chooses; strict leaves out what is ejected.
-func (be *backend) among(set *targetSet, hash uint64, avoid *target, strict bool) (best *backendConn, hope bool) {
+func (be *backend) among(tier *tier, hash uint64, avoid *target, strict bool) (best *backendConn, hope bool) {
 	strict = strict && be.ejected.Load() > 0
 	usable := func(t *target) bool {
 		return t != avoid && !t.sick.Load() && !(strict && t.eject.active(be.proxy.now()))
 	}
 	if hash != 0 {
-		return onRing(set.ring, hash, usable)
+		return onRing(tier.ring, hash, usable)
 	}
-	turn := int(be.turn.Add(1) % uint32(len(set.targets)))
-	for i := range set.targets {
-		t := set.targets[(turn+i)%len(set.targets)]
+	first, bestAt := tier.first(be.turn.Add(1)), 0
+	for i := range tier.targets {
+		at := (first + i) % len(tier.targets)
+		t := tier.targets[at]
 		if !usable(t) {
 			continue
 		}
@@ -115,8 +121,8 @@ func (be *backend) among(set *targetSet, hash uint64, avoid *target, strict bool
 		if be.Balance != leastRequest {
 			return free, true
 		}
-		if best == nil || t.load() < best.target.load() {
-			best = free
+		if best == nil || tier.lighter(at, bestAt) {
+			best, bestAt = free, at
 		}
 	}
 	return best, hope

@@ -99,7 +99,7 @@ func TestRingMovesOnlyTheShareOfALostTarget(t *testing.T) {
 		}
 		return ring[0].target
 	}
-	whole, less := newRing(all), newRing(all[:4])
+	whole, less := newRing(all, nil), newRing(all[:4], nil)
 	share := map[*target]int{}
 	for i := range 10000 {
 		hash := hashText(fmt.Sprint(i))

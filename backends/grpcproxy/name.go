@@ -1,7 +1,7 @@
 package grpcproxy
 
 // Targets by name: looked up again every lookUpInterval, and after failures. Each address is a target; those that stay keep
-// their connections, those that go finish their calls.
+// their connections, those that go finish their calls. How service records order them: tier.go.
 
 import (
 	"context"
@@ -70,11 +70,11 @@ func (be *backend) lookUp() {
 	failures := 0
 	for {
 		began := time.Now()
-		places, err := be.resolve()
+		found, err := be.resolve()
 		interval := lookUpInterval
 		if failures++; err == nil {
 			failures = 0
-			be.become(append(slices.Clone(be.static), places...))
+			be.become(append(be.fixed(), found...))
 		} else {
 			interval = max(backoff(failures), lookUpPause)
 			be.lookUpFailed(err, failures)
@@ -101,55 +101,82 @@ func (be *backend) askAgain() {
 	}
 }
 
+// fixed are the targets that have no name to look up.
+func (be *backend) fixed() (all []candidate) {
+	for _, at := range be.static {
+		all = append(all, candidate{at, 0, 1})
+	}
+	return all
+}
+
 // resolve looks all names up. It fails only where none has an address.
-func (be *backend) resolve() (places []place, err error) {
+func (be *backend) resolve() (all []candidate, err error) {
 	ctx, cancel := context.WithTimeout(be.ctx, lookUpWait)
 	defer cancel()
 	var problems []error
 	for _, l := range be.names {
-		found, err := l.resolve(ctx, be.proxy.resolver)
+		resolve := l.addresses
+		if l.srv {
+			resolve = l.services
+		}
+		found, err := resolve(ctx, be.proxy.resolver)
 		if err != nil {
 			problems = append(problems, err)
 		}
-		places = append(places, found...)
+		all = append(all, found...)
 	}
-	if len(places) == 0 {
+	if len(all) == 0 {
 		return nil, errors.Join(problems...)
 	}
-	return places, nil
+	return all, nil
 }
 
-func (l lookup) resolve(ctx context.Context, r *net.Resolver) (places []place, err error) {
-	if !l.srv {
-		addresses, err := r.LookupHost(ctx, l.name)
-		for _, a := range addresses {
-			places = append(places, place{"tcp", net.JoinHostPort(a, l.port), l.name})
-		}
-		return places, err
+// addresses are those of a host.
+func (l lookup) addresses(ctx context.Context, r *net.Resolver) (all []candidate, err error) {
+	addresses, err := r.LookupHost(ctx, l.name)
+	for _, a := range addresses {
+		all = append(all, candidate{place{"tcp", net.JoinHostPort(a, l.port), l.name}, 0, 1})
 	}
-	_, records, err := r.LookupSRV(ctx, "", "", l.name)
+	return all, err
+}
+
+// services are the addresses of a service's hosts. A priority has as many shares as records, by their weights; a host's
+// addresses divide its own.
+func (l lookup) services(ctx context.Context, r *net.Resolver) (all []candidate, err error) {
+	_, records, err := r.LookupSRV(ctx, "", "", l.name) // by priority
 	if err != nil {
 		return nil, err
 	}
-	for _, record := range records { // by priority; only the first counts (RFC 2782)
-		if record.Priority != records[0].Priority {
-			break
+	weights, counts := map[uint16]float64{}, map[uint16]float64{}
+	for _, record := range records {
+		weights[record.Priority] += float64(record.Weight)
+		counts[record.Priority]++
+	}
+	rank := 0
+	for i, record := range records {
+		if i > 0 && record.Priority != records[i-1].Priority {
+			rank++
+		}
+		share := 1.0
+		if sum := weights[record.Priority]; sum > 0 {
+			share = float64(record.Weight) / sum * counts[record.Priority]
 		}
 		host := lookup{name: strings.TrimSuffix(record.Target, "."), port: strconv.Itoa(int(record.Port))}
-		found, problem := host.resolve(ctx, r)
+		found, problem := host.addresses(ctx, r)
 		if problem != nil {
 			err = problem
-			continue
 		}
-		places = append(places, found...)
+		for _, at := range found {
+			all = append(all, candidate{at.place, rank, share / float64(len(found))})
+		}
 	}
-	return places, err
+	return all, err
 }
 
 // lookUpFailed keeps the targets that there are.
 func (be *backend) lookUpFailed(err error, failures int) {
 	before := be.set.Load()
-	be.set.Store(&targetSet{targets: before.targets, ring: before.ring, err: err})
+	be.set.Store(&targetSet{targets: before.targets, tiers: before.tiers, err: err})
 	if be.ctx.Err() != nil {
 		return
 	}
@@ -161,24 +188,30 @@ func (be *backend) lookUpFailed(err error, failures int) {
 	b.run()
 }
 
-// become makes places the backend's targets. It is called by begin, and then by lookUp alone.
-func (be *backend) become(places []place) {
+// become makes the candidates the backend's targets. It is called by begin, and then by lookUp alone.
+func (be *backend) become(candidates []candidate) {
 	before := be.set.Load()
-	next := &targetSet{looking: before.looking && len(places) == 0}
+	next := &targetSet{looking: before.looking && len(candidates) == 0}
+	slices.SortStableFunc(candidates, func(a, b candidate) int { return a.rank - b.rank })
 	var fresh []*target
-	for _, at := range places {
-		if slices.ContainsFunc(next.targets, func(t *target) bool { return t.place == at }) {
+	rank := -1
+	for _, c := range candidates {
+		at := func(t *target) bool { return t.place == c.place }
+		if slices.ContainsFunc(next.targets, at) {
 			continue
 		}
-		if i := slices.IndexFunc(before.targets, func(t *target) bool { return t.place == at }); i >= 0 {
-			next.targets = append(next.targets, before.targets[i])
-			continue
+		var t *target
+		if i := slices.IndexFunc(before.targets, at); i >= 0 {
+			t = before.targets[i]
+		} else {
+			t = newTarget(be, c.place)
+			fresh = append(fresh, t)
 		}
-		t := newTarget(be, at)
-		next.targets, fresh = append(next.targets, t), append(fresh, t)
+		next.add(t, c, c.rank != rank)
+		rank = c.rank
 	}
-	if be.Balance == ringHash {
-		next.ring = newRing(next.targets)
+	for i := range next.tiers {
+		next.tiers[i].finish(be.Balance)
 	}
 	be.set.Store(next)
 	for _, t := range before.targets {

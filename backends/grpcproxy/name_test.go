@@ -2,7 +2,9 @@ package grpcproxy
 
 import (
 	"context"
+	"math/rand/v2"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 	"google.golang.org/grpc"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/metadata"
 )
 
 // nameServer is a DNS server whose answers the test sets.
@@ -142,23 +145,88 @@ func TestNameIsLookedUpAgain(t *testing.T) {
 	answerers(t, client, "two", "three")
 }
 
-func TestServiceRecordTellsHostsAndPorts(t *testing.T) {
-	service := func(host, address string, priority uint16) dnsmessage.SRVResource {
-		tcp, err := net.ResolveTCPAddr("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return dnsmessage.SRVResource{Priority: priority, Weight: 1, Port: uint16(tcp.Port), Target: dnsmessage.MustNewName(host)}
+// record is a service record of a server at address, which the name server knows as host.
+func record(t *testing.T, host, address string, priority, weight uint16) dnsmessage.SRVResource {
+	t.Helper()
+	tcp, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		t.Fatal(err)
 	}
-	s := &nameServer{addresses: map[string][]string{"a.test.": {"127.0.0.1"}}, services: map[string][]dnsmessage.SRVResource{
-		"_grpc._tcp.greeter.test.": {
-			service("a.test.", startService(t, named("one")), 1), service("a.test.", startService(t, named("two")), 1),
-			service("a.test.", startService(t, named("spare")), 2),
-		},
-	}}
+	return dnsmessage.SRVResource{Priority: priority, Weight: weight, Port: uint16(tcp.Port), Target: dnsmessage.MustNewName(host)}
+}
+
+// services is a name server that knows one service, and its hosts by the name a.test.
+func services(records ...dnsmessage.SRVResource) *nameServer {
+	return &nameServer{
+		addresses: map[string][]string{"a.test.": {"127.0.0.1"}},
+		services:  map[string][]dnsmessage.SRVResource{"_grpc._tcp.greeter.test.": records},
+	}
+}
+
+func TestServiceRecordTellsHostsAndPorts(t *testing.T) {
+	s := services(record(t, "a.test.", startService(t, named("one")), 1, 1), record(t, "a.test.", startService(t, named("two")), 1, 1),
+		record(t, "a.test.", startService(t, named("spare")), 2, 1))
 	o := everything("srv:///greeter.test.")
 	o.Resolver = s.resolver(t)
 	answerers(t, testgrpc.NewTestServiceClient(connect(t, startProxy(t, o))), "one", "two")
+}
+
+func TestServiceRecordsShareCallsByWeight(t *testing.T) {
+	const calls = 400
+	for balance, least := range map[string]int{roundRobin: 73, leastRequest: 70, ringHash: 50} { // per cent, of 75
+		t.Run(balance, func(t *testing.T) {
+			s := services(record(t, "a.test.", startService(t, named("heavy")), 1, 30), record(t, "a.test.", startService(t, named("light")), 1, 10),
+				record(t, "a.test.", startService(t, named("hardly")), 1, 0), record(t, "a.test.", startService(t, named("spare")), 2, 50))
+			o := everything("srv:///greeter.test.")
+			o.Backends[0].Balance, o.Backends[0].HashKey, o.Resolver = balance, "x-user", s.resolver(t)
+			p, err := New(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			client := testgrpc.NewTestServiceClient(connect(t, serveProxy(t, p)))
+			got := map[string]int{}
+			call := func(n int) {
+				ctx := metadata.AppendToOutgoingContext(testContext(t), "x-user", strconv.Itoa(n))
+				r, err := client.UnaryCall(ctx, &testgrpc.SimpleRequest{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got[r.ServerId]++
+			}
+			eventually(t, "the three of the first priority are connected", func() bool {
+				call(rand.Int())
+				connected := 0
+				for _, target := range p.Status().Backends[0].Targets {
+					connected += target.Connections
+				}
+				return connected == 3
+			})
+			clear(got)
+			for n := range calls {
+				call(n)
+			}
+			if n := got["heavy"]; n < calls*least/100 || n > calls*(150-least)/100 || got["hardly"] > calls*3/100 || got["spare"] > 0 {
+				t.Errorf("calls were shared %v by the weights 30, 10 and 0", got)
+			}
+		})
+	}
+}
+
+func TestSpareTargetOfAServiceAnswersOnlyForTheFirst(t *testing.T) {
+	l := listen(t)
+	first := grpc.NewServer()
+	testgrpc.RegisterTestServiceServer(first, named("first"))
+	serve(t, first, l)
+	s := services(record(t, "a.test.", l.Addr().String(), 10, 0), record(t, "a.test.", startService(t, named("spare")), 20, 0))
+	o := everything("srv:///greeter.test.")
+	o.Resolver = s.resolver(t)
+	o.Routes[0].Retry = Retry{Attempts: 3}
+	client := testgrpc.NewTestServiceClient(connect(t, startProxy(t, o)))
+	answerers(t, client, "first")
+	first.Stop()
+	answerers(t, client, "spare")
+	startOn(t, l.Addr().String(), "first again")
+	answerers(t, client, "first again")
 }
 
 func TestUnknownNameIsToldAndLookedUpAgain(t *testing.T) {

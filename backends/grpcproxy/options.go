@@ -107,7 +107,8 @@ type Backend struct {
 	Name string
 	// Targets are "host:port", "dns:///host:port", "srv:///name" or "unix:///path". Names are resolved, again every 30 s
 	// and after failures; each address of one is a target of its own. A name that srv:/// has without "_" in front means
-	// _grpc._tcp.name.
+	// _grpc._tcp.name. A service's records share its calls by their weights; those of a later priority get calls while
+	// nobody of an earlier one can take them (RFC 2782).
 	Targets []string
 	// Balance is how calls spread over the targets: "round_robin", "least_request" or "ring_hash". "": round_robin.
 	Balance string
