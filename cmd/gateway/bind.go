@@ -43,7 +43,7 @@ func (i *instance) port(change *resource.Change, l config.Listener) (*port, erro
 	}
 	settings := portSettings{socket: socket, listener: l}
 	settings.listener.Range = hcl.Range{}
-	return resource.Use(change, "port "+l.Addr, settings, func() (*port, resource.Retire, error) {
+	return resource.Use(change, boundName("port", l.Addr, l.Name), settings, func() (*port, resource.Retire, error) {
 		exposed, err := listenerOf(l, i.log)
 		if err != nil {
 			return nil, nil, err
@@ -62,14 +62,18 @@ func (i *instance) port(change *resource.Change, l config.Listener) (*port, erro
 	})
 }
 
-// socket is the bound socket of an address: inherited, kept by a reload, or new. With port 0, any free one, each owner has its
-// own.
-func (i *instance) socket(change *resource.Change, network, addr, owner string) (*handover.Socket, error) {
-	name := "socket " + addr
+// boundName names a resource at an address. With port 0, any free one, each owner has its own.
+func boundName(kind, addr, owner string) string {
+	name := kind + " " + addr
 	if _, port, _ := net.SplitHostPort(addr); port == "0" {
 		name += " of " + owner
 	}
-	return resource.Use(change, name, network, func() (*handover.Socket, resource.Retire, error) {
+	return name
+}
+
+// socket is the bound socket of an address: inherited, kept by a reload, or new.
+func (i *instance) socket(change *resource.Change, network, addr, owner string) (*handover.Socket, error) {
+	return resource.Use(change, boundName("socket", addr, owner), network, func() (*handover.Socket, resource.Retire, error) {
 		s, err := i.sockets.Listen(network, addr)
 		if err != nil {
 			return nil, nil, bindError(addr, err)

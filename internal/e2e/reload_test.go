@@ -246,6 +246,24 @@ func TestRemovedBlockEndsAtDrainTimeoutAndANewOneServes(t *testing.T) {
 	g.waitLog("block=one .*result=cancelled", zmqTimeout)
 }
 
+// TestReloadKeepsTwoListenersOnFreePorts has two listeners that both ask for any free port of one address.
+func TestReloadKeepsTwoListenersOnFreePorts(t *testing.T) {
+	config := func(level string) string {
+		return fmt.Sprintf("listen \"127.0.0.1:0\" { name = \"one\" }\nlisten \"127.0.0.1:0\" { name = \"two\" }\nrelay \"echo\" { dial = [\"tcp://%s\"] }\nlog { level = %q }\n",
+			echoServer(t), level)
+	}
+	g := startGateway(t, config("info"))
+	g.replace(config("debug"))
+	g.signal(syscall.SIGHUP)
+	g.waitLog("msg=reloaded generation=2", zmqTimeout)
+	for _, name := range []string{"one", "two"} {
+		must(t, goodClient(g.addr(name)))
+		if n := strings.Count(g.log.String(), "msg=listening name="+name); n != 1 {
+			t.Errorf("listener %q was made %d times", name, n)
+		}
+	}
+} // and it can be stopped
+
 // TestWatchedFileIsTakenUp edits the file as editors do, and breaks it once.
 func TestWatchedFileIsTakenUp(t *testing.T) {
 	pull, endpoint := bound(t, zmq.PULL)
