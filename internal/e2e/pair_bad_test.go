@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -73,7 +74,11 @@ var badClients = []badClient{
 	}},
 	{"NULL", false, says(zmtpGreeting("NULL") + "\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x05DEALER")},
 	{"PLAIN", false, says(zmtpGreeting("PLAIN") + "\x04\x10\x05HELLO\x04user\x04pass")},
-	{"forged HELLO", true, says(zmtpGreeting("CURVE") + forgedHello())},
+	{"forged HELLO", true, func(_ *testing.T, c net.Conn, _ curveKeys) {
+		c.Write([]byte(zmtpGreeting("CURVE") + forgedHello()))
+		c.SetReadDeadline(time.Now().Add(patience)) // it waits for its turn, and is turned away then
+		io.Copy(io.Discard, c)
+	}},
 	{"truncated HELLO", false, says(zmtpGreeting("CURVE") + "\x04\x64" + forgedHello()[2:102])},
 	{"greeting and silence", false, says(zmtpGreeting("CURVE"))},
 	{"HELLO byte by byte", false, func(_ *testing.T, c net.Conn, _ curveKeys) {

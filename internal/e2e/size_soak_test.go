@@ -25,4 +25,8 @@ const (
 
 	upgrades    = 20
 	upgradeRate = 500
+
+	mixedConnections      = 1_000_000
+	mixedWithRaceDetector = false    // memory is what counts
+	mixedGrowthMax        = 16 << 20 // bytes
 )

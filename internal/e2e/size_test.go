@@ -27,4 +27,8 @@ const (
 
 	upgrades    = 2
 	upgradeRate = 100 // connections a second
+
+	mixedConnections      = 3000
+	mixedWithRaceDetector = true
+	mixedGrowthMax        = 128 << 20 // bytes; the race detector keeps some for itself
 )
