@@ -31,7 +31,7 @@ import (
 // Defaults of Options.
 const (
 	timeoutDefault        = 5 * time.Second
-	connectionsMaxDefault = 20000
+	ConnectionsMaxDefault = 20000
 	sniffingMaxDefault    = 2000
 )
 
@@ -117,7 +117,7 @@ func NewServer(o Options) *Server {
 		o.Timeout = timeoutDefault
 	}
 	if o.ConnectionsMax <= 0 {
-		o.ConnectionsMax = connectionsMaxDefault
+		o.ConnectionsMax = ConnectionsMaxDefault
 	}
 	if o.SniffingMax <= 0 {
 		o.SniffingMax = sniffingMaxDefault

@@ -36,6 +36,7 @@ type instance struct {
 	started time.Time
 	load    func() (*config.Config, error) // for a reload
 	extra   []gateway.HTTPRoute            // besides those of the configuration
+	logLost func() int64                   // lines of the log that could not be written
 	sockets *handover.Sockets
 	tell    func(state ...string) // the service manager
 
@@ -72,6 +73,7 @@ type surroundings struct {
 	level   *slog.LevelVar                 // of log
 	load    func() (*config.Config, error) // gives another configuration, for a reload
 	extra   []gateway.HTTPRoute            // served besides those of the configuration
+	logLost func() int64                   // lines that could not be written
 	sockets *handover.Sockets              // what was inherited
 	tell    func(state ...string)          // tells the service manager
 }
@@ -84,7 +86,7 @@ var (
 // start makes what cfg describes and serves. On an error nothing is left running or bound.
 func start(cfg *config.Config, s surroundings) (*instance, error) {
 	i := &instance{
-		log: s.log, level: s.level, load: s.load, extra: s.extra, sockets: s.sockets, tell: s.tell,
+		log: s.log, level: s.level, load: s.load, extra: s.extra, logLost: s.logLost, sockets: s.sockets, tell: s.tell,
 		metrics: metrics.New(), started: time.Now(), failed: make(chan error, 1), successor: make(chan int, 1),
 	}
 	if i.level == nil {
@@ -93,12 +95,16 @@ func start(cfg *config.Config, s surroundings) (*instance, error) {
 	if i.sockets == nil {
 		i.sockets = &handover.Sockets{}
 	}
+	if i.logLost == nil {
+		i.logLost = func() int64 { return 0 }
+	}
 	if i.tell == nil {
 		i.tell = func(...string) {}
 	}
 	i.stopping, i.stopNow = context.WithCancel(context.Background())
 	i.cutting, i.cutNow = context.WithCancel(context.Background())
 	i.server = gateway.New(gateway.Options{Log: i.log, Metrics: i.metrics, GRPC: &i.grpc, Account: i.account})
+	i.metrics.WatchLog(i.logLost)
 	i.metrics.WatchGenerations(i.generationNumber, i.history.oldest)
 	i.metrics.WatchCertificates(i.certificates)
 	i.mu.Lock()
@@ -204,6 +210,7 @@ func (i *instance) change(cfg *config.Config, err error) error {
 	}
 	i.tell(stateReady, fmt.Sprintf("STATUS=generation %d", i.generationNumber()))
 	i.metrics.Reloads.WithLabelValues("applied").Inc()
+	warnOfDescriptors(cfg, i.log)
 	i.log.Info("reloaded", "generation", i.generationNumber())
 	return nil
 }

@@ -8,6 +8,7 @@ type status struct {
 	Uptime     string           `json:"uptime"`
 	Generation int              `json:"generation"` // of the configuration; 1 at the start
 	Draining   bool             `json:"draining"`
+	LogLost    int64            `json:"log_lines_lost,omitempty"`
 	Listeners  []listenerStatus `json:"listeners"`
 	Relays     []relayStatus    `json:"relays"`
 	GRPC       any              `json:"grpc,omitempty"`
@@ -34,6 +35,7 @@ func (i *instance) status() status {
 		Version:  versionText(),
 		Uptime:   time.Since(i.started).Round(time.Second).String(),
 		Draining: i.draining.Load(),
+		LogLost:  i.logLost(),
 	}
 	g := i.current.Load()
 	s.Generation = g.number

@@ -25,13 +25,21 @@ const cutGrace = 5 * time.Second
 // saves memory and costs next to nothing.
 const heapGrowthPercent = 50
 
+// serving is what the command line of serve says.
+type serving struct {
+	path    string // of the configuration
+	watched bool
+	pid     pidFile
+}
+
 // serve runs the gateway until TERM or INT: the first one drains, the second ends at once. HUP loads the configuration again,
 // USR2 hands over to a new process.
 func serve(args []string, _, stderr io.Writer) int {
+	var f serving
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
-	path := flags.String("config", configDefault, "the configuration `file`")
-	watched := flags.Bool("watch", false, "load the configuration again whenever its file changes")
-	pid := flags.String("pid", "", "write the process id to this `file`, once the gateway is ready")
+	flags.StringVar(&f.path, "config", configDefault, "the configuration `file`")
+	flags.BoolVar(&f.watched, "watch", false, "load the configuration again whenever its file changes")
+	flags.StringVar((*string)(&f.pid), "pid", "", "write the process id to this `file`, once the gateway is ready")
 	if code, stop := parseFlags(flags, args, stderr); stop {
 		return code
 	}
@@ -41,7 +49,7 @@ func serve(args []string, _, stderr io.Writer) int {
 		return exitError
 	}
 	why := io.MultiWriter(stderr, predecessor)
-	cfg, diags := config.Load(*path)
+	cfg, diags := config.Load(f.path)
 	writeDiagnostics(diags, why)
 	if diags.HasErrors() {
 		return exitError
@@ -49,38 +57,47 @@ func serve(args []string, _, stderr io.Writer) int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP, syscall.SIGUSR2)
 	defer signal.Stop(signals)
+	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more is no reason to end
 
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(heapGrowthPercent)
 	}
+	lines := newLogWriter(stderr)
+	defer lines.Close()
 	level := &slog.LevelVar{}
 	level.Set(cfg.Log.Level)
-	log := newLog(stderr, cfg.Log.Format, level)
+	log := newLog(lines, cfg.Log.Format, level)
+	lines.report.Store(log)
 	i, err := start(cfg, surroundings{
-		log: log, level: level, sockets: sockets, tell: notifier(log),
-		load: func() (*config.Config, error) { return loadAgain(*path) },
+		log: log, level: level, logLost: lines.Lost, sockets: sockets, tell: notifier(log),
+		load: func() (*config.Config, error) { return loadAgain(f.path) },
 	})
 	if err != nil {
 		fmt.Fprintf(why, "gateway: it did not start:\n%v\n", err)
 		return exitError
 	}
-	stop := make(chan struct{})
-	defer close(stop)
-	if *watched {
-		if err := watch(*path, stop, log, i.reloadChanged); err != nil {
-			log.Error("the configuration is not watched", "error", err)
-		}
-	}
+	warnOfDescriptors(cfg, log)
 	if unused := sockets.Rest(); len(unused) > 0 {
 		log.Warn("the service manager gave sockets that no block listens on: who connects there waits in vain", "addrs", unused)
 	}
-	file := pidFile(*pid)
-	if err := file.write(); err != nil {
-		log.Error("no pid file", "error", err)
+	return f.run(i, predecessor, signals)
+}
+
+// run tells everybody that i serves, and keeps it until it has ended.
+func (f serving) run(i *instance, predecessor *handover.Predecessor, signals <-chan os.Signal) (code int) {
+	stop := make(chan struct{})
+	defer close(stop)
+	if f.watched {
+		if err := watch(f.path, stop, i.log, i.reloadChanged); err != nil {
+			i.log.Error("the configuration is not watched", "error", err)
+		}
 	}
-	defer file.remove(log)
-	feedWatchdog(i.tell, func() { i.status() }, stop, log)
-	log.Info("ready", "version", versionText(), "config", *path, "pid", os.Getpid())
+	if err := f.pid.write(); err != nil {
+		i.log.Error("no pid file", "error", err)
+	}
+	defer f.pid.remove(i.log)
+	feedWatchdog(i.tell, func() { i.status() }, stop, i.log)
+	i.log.Info("ready", "version", versionText(), "config", f.path, "pid", os.Getpid())
 	if predecessor.Exists() {
 		predecessor.Ready() // which tells the service manager whom to follow
 	} else {

@@ -137,7 +137,7 @@ relay "echo" {
 		}
 		silent = append(silent, c)
 	}
-	g.waitLog(`too many open files|max_connections`, 5*time.Second)
+	g.waitLog(`too many open files`, 5*time.Second)
 	for _, c := range silent {
 		c.Close()
 	}

@@ -247,8 +247,9 @@ func must(t *testing.T, errs ...error) {
 
 // logBuffer collects what a process writes.
 type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu   sync.Mutex
+	b    bytes.Buffer
+	file string // where it writes instead, if that is not empty
 }
 
 func (l *logBuffer) Write(p []byte) (int, error) {
@@ -260,6 +261,10 @@ func (l *logBuffer) Write(p []byte) (int, error) {
 func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.file != "" {
+		text, _ := os.ReadFile(l.file) // what is not there yet will be
+		return string(text)
+	}
 	return l.b.String()
 }
 

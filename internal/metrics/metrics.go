@@ -192,6 +192,13 @@ func New() *Metrics {
 	}
 }
 
+// WatchLog shows how many lines of the log could not be written.
+func (m *Metrics) WatchLog(lost func() int64) {
+	m.Registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "gateway", Name: "log_lines_lost_total", Help: "Lines of the log that could not be written.",
+	}, func() float64 { return float64(lost()) }))
+}
+
 // WatchGenerations shows which configuration is at work, and since when the oldest one is that a connection still uses.
 func (m *Metrics) WatchGenerations(current func() int, oldest func() time.Duration) {
 	m.Registry.MustRegister(
