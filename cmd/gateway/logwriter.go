@@ -6,7 +6,7 @@ package main
 // buffer cannot take, because a disk is full or a reader has stopped, is dropped and counted; service goes on. As soon as a write
 // succeeds again, the log says how many lines are missing and why.
 //
-// w.pending belongs to the mutex, what take returned to the goroutine.
+// w.pending belongs to the mutex, what take returned to the goroutine until its next take: the two buffers change places.
 
 import (
 	"bytes"
@@ -78,13 +78,14 @@ func (w *logWriter) Close() {
 func (w *logWriter) run() {
 	defer close(w.ended)
 	var told int64 // lines whose loss is in the log
+	var lines []byte
 	broken := false
 	for {
 		select {
 		case <-w.wake:
 		case <-w.ending:
 		}
-		lines := w.take()
+		lines = w.take(lines)
 		if len(lines) == 0 {
 			select {
 			case <-w.ending:
@@ -115,12 +116,12 @@ func (w *logWriter) run() {
 	}
 }
 
-// take gives what is pending.
-func (w *logWriter) take() []byte {
+// take gives what is pending, for the buffer of what was written.
+func (w *logWriter) take(written []byte) []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	lines := w.pending
-	w.pending = nil
+	w.pending = written[:0]
 	return lines
 }
 
