@@ -98,6 +98,7 @@ type conn struct {
 	nuisances     int  // frames in a row that carried no call forward
 	draining      bool // no new streams; hang up after the last
 	hangUp        bool // close when everything is written
+	finish        bool // send FIN when everything is written
 	dead          bool // nothing more is sent
 	err           error
 }
@@ -244,12 +245,10 @@ func (c *conn) sayGoodbye(e connError) {
 	last := c.lastStream()
 	buf := c.out.buffer()
 	buf.bytes = appendGoAway(buf.bytes, last, e.code, e.reason)
+	c.finish = true
 	c.mu.Unlock()
 	c.batch.touch(c)
 	c.batch.run()
-	if half, ok := c.net.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite() // the peer may be gone
-	}
 	if err := c.net.SetReadDeadline(time.Now().Add(lingerWait)); err == nil {
 		_, _ = io.Copy(io.Discard, c.net) // until the peer closes, or lingerWait
 	}

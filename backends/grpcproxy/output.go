@@ -183,8 +183,11 @@ func (c *conn) wrote(p *buffer, b *batch) {
 // doneWriting is called with conn.mu held and releases it.
 func (c *conn) doneWriting() {
 	c.out.writing = false
-	hangUp := c.hangUp
+	hangUp, finish := c.hangUp, c.finish
 	c.mu.Unlock()
+	if half, ok := c.net.(interface{ CloseWrite() error }); ok && finish {
+		_ = half.CloseWrite() // the peer may be gone
+	}
 	if hangUp {
 		c.abort(io.EOF)
 	}
