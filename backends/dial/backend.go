@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gateway/backends/relay"
+	"gateway/internal/bare"
 )
 
 // Options is what a Backend is made of. Only Targets is required.
@@ -86,7 +87,7 @@ type Backend struct {
 // that is not well written.
 func New(options Options) (*Backend, error) {
 	b := &Backend{options: options.withDefaults(), born: time.Now()}
-	b.dialer.Timeout = b.options.ConnectTimeout
+	b.dialer.Timeout, b.dialer.Control = b.options.ConnectTimeout, bare.Control
 	if b.options.Balance != LeastConnections && b.options.Balance != RoundRobin {
 		return nil, fmt.Errorf("dial: balance %q: write %q or %q", b.options.Balance, LeastConnections, RoundRobin)
 	}

@@ -13,11 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Keepalive of accepted connections: a dead idle peer is found within three minutes.
+// Peers that are gone without a word are found within three minutes, idle ones by keepalive.
 const (
 	keepAliveIdle     = 75 * time.Second
 	keepAliveInterval = 15 * time.Second
 	keepAliveProbes   = 6
+
+	// retransmitEvery is the longest pause between two attempts to deliver bytes to a peer that acknowledges nothing: the
+	// kernel's 15 attempts (net.ipv4.tcp_retries2) then take two minutes instead of a quarter of an hour. A peer that only does not
+	// read acknowledges, and stays; TCP_USER_TIMEOUT would cut it. Linux before 6.15 knows the sysctl alone.
+	retransmitEvery = 10 * time.Second
+	tcpRTOMaxMS     = 44 // TCP_RTO_MAX_MS of linux/tcp.h
 
 	// deferAccept is how long the kernel keeps a client that says nothing to itself: all protocols here have the client speak
 	// first, and a connection that is accepted with its first bytes needs no second wake-up.
@@ -61,6 +67,7 @@ func prepare(raw syscall.RawConn) error {
 		set(unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(keepAliveInterval.Seconds()))
 		set(unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveProbes)
 		set(unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, int(deferAccept.Seconds()))
+		boundRetransmits(int(fd))
 	})
 	return errors.Join(err, failed)
 }

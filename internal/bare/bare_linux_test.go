@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -20,7 +21,9 @@ const wait = 10 * time.Second
 // listener is a prepared TCP listener on a free port.
 func listener(t *testing.T, addr string) (l *net.TCPListener, b *Listener) {
 	t.Helper()
-	any, err := net.Listen("tcp", addr)
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	any, err := config.Listen(t.Context(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,5 +212,37 @@ func TestDialReachesUnixSockets(t *testing.T) {
 		if out.RemoteAddr().String() != path {
 			t.Errorf("the peer is %q, want %q", out.RemoteAddr(), path)
 		}
+	}
+}
+
+// TestPeerThatDiesWhileBytesAreOnTheirWayIsFoundSoon holds what the kernel is asked for against what it does, where it can.
+func TestPeerThatDiesWhileBytesAreOnTheirWayIsFoundSoon(t *testing.T) {
+	l, b := listener(t, "127.0.0.1:0")
+	c, err := (&net.Dialer{Control: Control}).Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := b.AcceptBare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
+	for name, conn := range map[string]syscall.Conn{"accepted": accepted, "dialled": c.(*net.TCPConn)} {
+		raw, err := conn.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw.Control(func(fd uintptr) {
+			ms, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, tcpRTOMaxMS)
+			if errors.Is(err, unix.ENOPROTOOPT) {
+				t.Logf("this kernel knows net.ipv4.tcp_retries2 alone")
+			} else if err != nil || ms != int(retransmitEvery.Milliseconds()) {
+				t.Errorf("%s: %d ms between retransmissions, %v", name, ms, err)
+			}
+		})
 	}
 }

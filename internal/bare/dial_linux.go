@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"os"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -70,6 +71,18 @@ func keepAlive(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(keepAliveIdle.Seconds()))
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(keepAliveInterval.Seconds()))
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveProbes)
+	boundRetransmits(fd)
+}
+
+// boundRetransmits sets retransmitEvery where the kernel can.
+func boundRetransmits(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, tcpRTOMaxMS, int(retransmitEvery.Milliseconds()))
+}
+
+// Control is for a net.Dialer that dials TCP: a peer that dies while bytes are on their way to it is found as on connections of
+// Dial. The dialer sets keepalive itself.
+func Control(_, _ string, raw syscall.RawConn) error {
+	return raw.Control(func(fd uintptr) { boundRetransmits(int(fd)) })
 }
 
 // fill writes a socket address.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 )
 
 // Conn is never made here.
@@ -13,6 +14,9 @@ type Conn struct{ net.Conn }
 
 // Dial always fails here.
 func Dial(netip.AddrPort, string) (*Conn, bool, error) { return nil, false, errors.ErrUnsupported }
+
+// Control sets nothing here.
+func Control(_, _ string, _ syscall.RawConn) error { return nil }
 
 // Listen gives an ordinary listener on the socket of l, with a descriptor of its own.
 func Listen(l *net.TCPListener) (net.Listener, error) {

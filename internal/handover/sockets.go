@@ -23,6 +23,7 @@ package handover
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -125,7 +126,9 @@ func (s *Sockets) Listen(network, addr string) (*Socket, error) {
 	if network == "unix" {
 		removeStale(addr)
 	}
-	l, err := net.Listen(network, addr)
+	var config net.ListenConfig
+	config.SetMultipathTCP(false) // its sockets refuse options that TCP's hand on to what they accept
+	l, err := config.Listen(context.Background(), network, addr)
 	if err != nil {
 		return nil, err
 	}
