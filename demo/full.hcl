@@ -10,6 +10,7 @@ listen "0.0.0.0:5555" {
   max_sniffing    = 2000          # connections whose protocol is not known yet
   source          = ["0.0.0.0/0"] # who may connect; everybody when left out
   # tls {                       # terminates TLS, for all clients; what is inside is told apart again. ZeroMQ has its own CURVE.
+  #   # A client that offers both HTTP/2 and HTTP/1.1, as browsers do, gets HTTP/1.1 where a sockjs block exists, else HTTP/2.
   #   cert      = "edge.crt"    # PEM: the chain, its own certificate first; read again when the file changes
   #   key       = "edge.key"
   #   client_ca = "clients.pem" # clients need a certificate from there; none when left out; the same for the whole listener

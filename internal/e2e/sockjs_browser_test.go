@@ -5,13 +5,20 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"google.golang.org/grpc/credentials"
 
 	"gateway/demo/browser"
 )
@@ -91,6 +98,34 @@ func TestEveryTransportWorksInABrowser(t *testing.T) {
 	if n := p.count("connect"); n != sessions {
 		t.Errorf("the program heard %d connects, want %d", n, sessions)
 	}
+}
+
+// TestBrowsersAndGRPCShareAPortInsideTLS has the browser offer h2 and http/1.1, and grpc-go h2 alone.
+func TestBrowsersAndGRPCShareAPortInsideTLS(t *testing.T) {
+	static := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(static, "blank.html"), []byte("<!DOCTYPE html><title>blank</title>"), 0o600))
+	ca := newAuthority(t)
+	config := strings.Replace(chatConfig("static = "+strconv.Quote(static)), `{ name = "public" }`,
+		"{\n name = \"public\"\n"+tlsBlock(ca.issue("edge", time.Time{}, "localhost"))+"}", 1)
+	g := startGateway(t, config+fmt.Sprintf("backend \"interop\" {\n grpc = [%q]\n}\ngrpc \"*\" {\n to \"interop\" {}\n}\n", grpcServer(t)))
+	g.runProgram(t, echoOrBye)
+	addr := g.addr("public")
+	_, port, err := net.SplitHostPort(addr)
+	must(t, err)
+	var got struct {
+		Seen map[string]struct {
+			Error, Transport string
+			Echoed           int
+		}
+	}
+	transports := []string{"websocket", "xhr-streaming", "eventsource"}
+	browse(t, &got, append([]string{"https://localhost:" + port + "/chat", "transports", "20"}, transports...)...)
+	for _, name := range transports {
+		if s := got.Seen[name]; s.Error != "" || s.Transport != name || s.Echoed != 20 {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+	grpcCallsBy(t, addr, credentials.NewTLS(&tls.Config{RootCAs: ca.pool, ServerName: "localhost"}))
 }
 
 func TestDemoPageInABrowserTalksToTheProgram(t *testing.T) {

@@ -48,7 +48,7 @@ func (s *Server) lookInto(l Listener, c *sniff.Conn, deadline time.Time) (*sniff
 		choice, _, _ = table.Choose(&facts, next)
 	}
 	if l.TLS != nil && choice.Block == nil {
-		return l.TLS.terminate(c, deadline)
+		return l.TLS.terminate(c, deadline, len(table.HTTP) > 0)
 	}
 	return c, sniff.Matched, nil
 }

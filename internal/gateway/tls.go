@@ -2,10 +2,12 @@ package gateway
 
 // TLS on an exposed port: it is terminated, and what is inside is sniffed again.
 //
-// Rules of this file. The handshake runs while the connection counts as being sniffed, under the same deadline. One
-// tls.Config serves all connections of a listener, and never another: ALPN and session tickets depend on it. What may change
-// is behind its functions: which certificate is shown (GetCertificate), whom a client's certificate must come from
-// (VerifyConnection, which sees resumed sessions too).
+// Rules of this file. The handshake runs while the connection counts as being sniffed, under the same deadline. A listener
+// keeps its two tls.Configs as long as it lives: ALPN and session tickets depend on them. They differ in what is chosen for a
+// client that offers both HTTP/2 and HTTP/1.1, as browsers do: they speak HTTP/1.1 wherever something is served by it, since
+// gRPC is all that is served by HTTP/2. gRPC's own clients offer HTTP/2 alone. What may change is behind the configs'
+// functions: which certificate is shown (GetCertificate), whom a client's certificate must come from (VerifyConnection, which
+// sees resumed sessions too).
 
 import (
 	"crypto/tls"
@@ -42,7 +44,7 @@ type CertificateFiles struct{ Cert, Key string }
 type Termination struct {
 	certificates []*certificate             // at least one; the first is for who asks for none of them
 	authorities  *fromFiles[*x509.CertPool] // nil: clients need no certificate
-	config       *tls.Config
+	grpc, http   *tls.Config                // which prefer HTTP/2, HTTP/1.1
 }
 
 // certificate is one of a listener's, with what is logged of it.
@@ -64,7 +66,7 @@ func NewTermination(files []CertificateFiles, clientCA string, log *slog.Logger)
 		}
 		t.certificates = append(t.certificates, &certificate{fromFiles: values, file: f.Cert, log: log.With("certificate", f.Cert)})
 	}
-	t.config = &tls.Config{
+	t.grpc = &tls.Config{
 		GetCertificate: t.choose,
 		NextProtos:     []string{"h2", "http/1.1"},
 		MinVersion:     tls.VersionTLS12,
@@ -74,9 +76,11 @@ func NewTermination(files []CertificateFiles, clientCA string, log *slog.Logger)
 		if t.authorities, err = readFiles(log, func() (*x509.CertPool, error) { return readAuthorities(clientCA) }, clientCA); err != nil {
 			return nil, fmt.Errorf("the authorities of clients of a TLS listener: %w", err)
 		}
-		t.config.ClientAuth = tls.RequireAnyClientCert // and VerifyConnection decides
-		t.config.VerifyConnection = t.verify
+		t.grpc.ClientAuth = tls.RequireAnyClientCert // and VerifyConnection decides
+		t.grpc.VerifyConnection = t.verify
 	}
+	t.http = t.grpc.Clone()
+	t.http.NextProtos = []string{"http/1.1", "h2"}
 	return t, nil
 }
 
@@ -147,9 +151,13 @@ func (t *Termination) verify(state tls.ConnectionState) error {
 	return nil
 }
 
-// terminate shakes hands with c and finds out what is inside.
-func (t *Termination) terminate(c *sniff.Conn, deadline time.Time) (*sniff.Conn, sniff.Result, error) {
-	session := &session{Conn: tls.Server(c, t.config), termination: t}
+// terminate shakes hands with c and finds out what is inside. browsers tells whether something is served by HTTP/1.1.
+func (t *Termination) terminate(c *sniff.Conn, deadline time.Time, browsers bool) (*sniff.Conn, sniff.Result, error) {
+	config := t.grpc
+	if browsers {
+		config = t.http
+	}
+	session := &session{Conn: tls.Server(c, config), termination: t}
 	err := session.SetWriteDeadline(deadline)
 	if err == nil {
 		err = session.Handshake()

@@ -119,7 +119,7 @@ func TestClientThatDoesNotReadTheHandshakeIsLeftInTime(t *testing.T) {
 	}
 	failed := make(chan error, 1)
 	go func() {
-		_, _, err := termination.terminate(c, time.Now().Add(50*time.Millisecond))
+		_, _, err := termination.terminate(c, time.Now().Add(50*time.Millisecond), false)
 		failed <- err
 	}()
 	if err := receive(t, failed); !errors.Is(err, os.ErrDeadlineExceeded) {
