@@ -72,6 +72,7 @@ func (call *call) start(r request, fields []hpack.HeaderField, b *batch) {
 	}
 	call.since = call.proxy.now()
 	call.route.counts.started.Inc()
+	call.caller.conn.ledger.called(call.route)
 	call.backend = call.route.pick()
 	call.backend.started.Add(1)
 	call.backend.active.Add(1)

@@ -95,6 +95,7 @@ func (cc *callerConn) closed(orphans []*half, _ error) {
 		s.call.abandon(&cc.batch)
 		s.call.mu.Unlock()
 	}
+	cc.ledger.left()
 	cc.proxy.forget(cc.conn)
 }
 

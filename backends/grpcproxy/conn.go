@@ -73,6 +73,7 @@ type conn struct {
 	window int  // what the peer may still send
 	owed   int  // received and not yet given back
 	resets rate // streams reset by the caller
+	ledger accounts
 
 	// misdirected tells which authorities the caller's TLS session was not opened for; nil: it may ask for all.
 	misdirected func(authority string) bool
@@ -114,6 +115,9 @@ func newConn(p *Proxy, outer net.Conn, role role) *conn {
 	c := &conn{
 		net: outer, proxy: p, role: role, in: newInput(socket, raw, prefix), window: windowDefault,
 		streams: map[uint32]*half{}, sendWindow: windowDefault, initialWindow: windowDefault,
+	}
+	if _, ofCaller := role.(*callerConn); ofCaller && p.ledger != nil {
+		c.ledger = accounts{ledger: p.ledger, client: outer.RemoteAddr()}
 	}
 	if session, ok := outer.(interface{ Misdirected(authority string) bool }); ok {
 		c.misdirected = session.Misdirected

@@ -44,6 +44,8 @@ type Options struct {
 	Resolver *net.Resolver
 	// OwnServices has the gateway answer grpc.health.v1 and server reflection, unless a route names these services.
 	OwnServices bool
+	// Ledger keeps account of who calls which service. nil: nobody does.
+	Ledger Ledger
 	// Metrics counts. nil: nobody sees it.
 	Metrics *metrics.Metrics
 	// Log receives what an operator must know: a backend lost, a backend back. nil: slog.Default().

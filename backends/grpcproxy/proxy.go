@@ -58,6 +58,7 @@ type Proxy struct {
 	budget          budget
 	abuses          *prometheus.CounterVec // reason
 	epoch           time.Time
+	ledger          Ledger // nil: nobody keeps account
 
 	ctx    context.Context // ends with the proxy: what dials must stop
 	cancel context.CancelFunc
@@ -105,7 +106,7 @@ type TargetStatus struct {
 func New(o Options) (*Proxy, error) {
 	o = o.withDefaults()
 	p := &Proxy{
-		log: o.Log, metrics: o.Metrics, keepalive: o.Keepalive, abuses: o.Metrics.GRPC.Abuses, streamsMax: o.StreamsMax,
+		log: o.Log, metrics: o.Metrics, ledger: o.Ledger, keepalive: o.Keepalive, abuses: o.Metrics.GRPC.Abuses, streamsMax: o.StreamsMax,
 		messageBytesMax: o.MessageBytesMax, headerBytesMax: o.HeaderBytesMax, resolver: o.Resolver, epoch: time.Now(),
 		listeners: map[net.Listener]struct{}{}, callers: map[*conn]struct{}{}, others: map[*conn]struct{}{},
 	}

@@ -33,6 +33,7 @@ type route struct {
 	retries   retries
 	edits     edits
 	counts    counts
+	service   string // of Pattern
 	mirrors   []*mirror
 }
 
@@ -118,7 +119,7 @@ func newRoute(p *Proxy, r Route, backends map[string]*backend) (*route, error) {
 	if len(r.To) == 0 {
 		return nil, fmt.Errorf("names no backend")
 	}
-	ready := &route{Route: r, asked: r, counts: newCounts(p.metrics.GRPC, r.Pattern)}
+	ready := &route{Route: r, asked: r, counts: newCounts(p.metrics.GRPC, r.Pattern), service: serviceOf(r.Pattern)}
 	ready.deadlines.init(p, r.Timeout)
 	if ready.MessageBytesMax == 0 {
 		ready.MessageBytesMax = p.messageBytesMax

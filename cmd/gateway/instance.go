@@ -47,6 +47,7 @@ type instance struct {
 	grpc    gateway.Switch
 	meter   meter // who still speaks ZeroMQ
 	metered bool  // its file was read
+	callers ledger
 
 	mu        sync.Mutex
 	resources resource.Set
@@ -103,6 +104,7 @@ func start(cfg *config.Config, s surroundings) (*instance, error) {
 	}
 	i.stopping, i.stopNow = context.WithCancel(context.Background())
 	i.cutting, i.cutNow = context.WithCancel(context.Background())
+	i.callers.meter = &i.meter
 	i.server = gateway.New(gateway.Options{Log: i.log, Metrics: i.metrics, GRPC: &i.grpc, Account: i.account})
 	i.metrics.WatchLog(i.logLost)
 	i.metrics.WatchGenerations(i.generationNumber, i.history.oldest)

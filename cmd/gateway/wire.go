@@ -137,7 +137,7 @@ func (i *instance) grpcProxy(change *resource.Change, cfg *config.Config, all se
 	if err != nil {
 		return nil, err
 	}
-	o.OwnServices = true
+	o.OwnServices, o.Ledger = true, &i.callers
 	return i.engine(change, "grpc", o, all, func(p *grpcproxy.Proxy) { i.grpc.Set(p, i.fail) })
 }
 

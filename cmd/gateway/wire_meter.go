@@ -3,6 +3,7 @@ package main
 // The meter: who still speaks ZeroMQ, and its file.
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,7 +24,7 @@ const (
 	meterSaveEvery = time.Minute
 	meterBytesMax  = 64 << 20
 
-	// Accounts of connections that go to no block of their own.
+	// Accounts of those whom no block and no route names.
 	accountGRPC = "grpc"
 	accountNone = "(no block)"
 )
@@ -31,7 +32,14 @@ const (
 // meter keeps account of who still speaks ZeroMQ.
 type meter = bridge.Meter
 
-// account opens the account of a connection. Those of zmq blocks are kept where their messages are seen.
+// ledger keeps account of gRPC clients, by the service that a route names.
+type ledger struct{ meter *meter }
+
+func (l *ledger) Come(service string, client net.Addr) grpcproxy.Account {
+	return l.meter.Service(cmp.Or(service, accountGRPC)).Come("grpc", client)
+}
+
+// account opens the account of a ZeroMQ connection. Those of zmq blocks are kept where their messages are seen.
 func (i *instance) account(to gateway.Choice, protocol string, client net.Addr) gateway.Account {
 	switch {
 	case protocol == sniff.ZMTP.Name && to.Block != nil:
@@ -41,8 +49,6 @@ func (i *instance) account(to gateway.Choice, protocol string, client net.Addr) 
 		return i.meter.Service(to.Block.Name).Come("zmq", client)
 	case protocol == sniff.ZMTP.Name:
 		return i.meter.Service(accountNone).Come("zmq", client)
-	case to.Server == gateway.ServerGRPC:
-		return i.meter.Service(accountGRPC).Come("grpc", client)
 	}
 	return nil
 }

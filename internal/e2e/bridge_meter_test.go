@@ -7,11 +7,18 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	zmq "github.com/pebbe/zmq4"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	demov1 "gateway/proto/demo/v1"
+	gatewayv1 "gateway/proto/gateway/v1"
 )
 
 // migration runs `gateway migration` against g.
@@ -90,6 +97,38 @@ grpc "*" {
 	}
 	ask(t, asksAs(t, g), "x")
 	eventually(t, zmqTimeout, "the counts go on", func() bool { return says(g, "greet zmq 127.0.0.1 1 2 101") })
+}
+
+func TestEachServiceNamesItsGRPCClients(t *testing.T) {
+	service, _ := startGreeter(t, "new", "127.0.0.1:0")
+	g := startGateway(t, bridgeConfig(`
+backend "new" { grpc = [%q] }
+grpc "/demo.v1.Greeter/*" {
+  to "new" {}
+}
+grpc "*" {
+  to "new" {}
+}
+`, service))
+	says := func(rows ...string) func() bool {
+		return func() bool {
+			text, err := g.migration()
+			must(t, err)
+			return !slices.ContainsFunc(rows, func(row string) bool { return !strings.Contains(strings.Join(strings.Fields(text), " "), row) })
+		}
+	}
+	first, second := callsOf(t, g), callsOf(t, g)
+	for _, conn := range []*grpc.ClientConn{first, first, second} {
+		_, err := demov1.NewGreeterClient(conn).SayHello(t.Context(), &demov1.HelloRequest{Name: "x"})
+		must(t, err)
+	}
+	_, err := gatewayv1.NewBridgeClient(second).Request(t.Context(), &gatewayv1.Multipart{})
+	if status.Code(err) != codes.Unimplemented { // the service does not know it
+		t.Errorf("got %v", err)
+	}
+	eventually(t, zmqTimeout, "both clients are told, by what they call", says("demo.v1.Greeter grpc 127.0.0.1 2 2 3", "grpc grpc 127.0.0.1 1 1 1"))
+	must(t, second.Close())
+	eventually(t, zmqTimeout, "one has left", says("demo.v1.Greeter grpc 127.0.0.1 1 2 3", "grpc grpc 127.0.0.1 0 1 1"))
 }
 
 // Rows of the table of mirrors: all that was compared was the same, nothing was.
