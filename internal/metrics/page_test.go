@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -109,8 +108,7 @@ func labelsOf(cell string) string {
 func describedByRegistry(t *testing.T) map[string]described {
 	t.Helper()
 	m := New()
-	m.WatchGenerations(func() int { return 1 }, func() time.Duration { return 0 })
-	m.WatchCertificates(func() []Certificate { return []Certificate{{}} })
+	watchAll(m)
 	touch(t, reflect.ValueOf(m))
 	families, err := m.Registry.Gather()
 	if err != nil {
@@ -133,6 +131,29 @@ func describedByRegistry(t *testing.T) map[string]described {
 		}
 	}
 	return all
+}
+
+// watchAll calls each Watch method, with functions that return one of something.
+func watchAll(m *Metrics) {
+	v := reflect.ValueOf(m)
+	for i := range v.NumMethod() {
+		if !strings.HasPrefix(v.Type().Method(i).Name, "Watch") {
+			continue
+		}
+		watch := v.Method(i)
+		sources := make([]reflect.Value, watch.Type().NumIn())
+		for n := range sources {
+			source := watch.Type().In(n)
+			sources[n] = reflect.MakeFunc(source, func([]reflect.Value) []reflect.Value {
+				one := reflect.New(source.Out(0)).Elem()
+				if one.Kind() == reflect.Slice {
+					one = reflect.MakeSlice(one.Type(), 1, 1)
+				}
+				return []reflect.Value{one}
+			})
+		}
+		watch.Call(sources)
+	}
 }
 
 // touch makes one series of every vector below v.
