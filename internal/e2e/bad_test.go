@@ -19,7 +19,12 @@ const (
 // echoServer answers every connection with the bytes that it gets.
 func echoServer(t *testing.T) (addr string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return echoServerOn(t, "127.0.0.1")
+}
+
+func echoServerOn(t *testing.T, host string) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}

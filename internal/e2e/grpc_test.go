@@ -19,7 +19,12 @@ import (
 // grpcServer is grpc-go's own interop server.
 func grpcServer(t *testing.T) (addr string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return grpcServerOn(t, "127.0.0.1")
+}
+
+func grpcServerOn(t *testing.T, host string) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -185,10 +187,24 @@ func (g *gatewayProcess) waitLog(expr string, limit time.Duration) []string {
 	}
 }
 
+// admin is how to reach the admin server, at a port or at a unix socket.
+func (g *gatewayProcess) admin() (client *http.Client, url string) {
+	g.t.Helper()
+	addr := g.addr("admin")
+	if !strings.HasPrefix(addr, "/") {
+		return http.DefaultClient, "http://" + addr
+	}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", addr)
+	}
+	return &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}, "http://gateway"
+}
+
 // get asks the admin server.
 func (g *gatewayProcess) get(path string) string {
 	g.t.Helper()
-	r, err := http.Get("http://" + g.addr("admin") + path)
+	client, url := g.admin()
+	r, err := client.Get(url + path)
 	if err != nil {
 		g.t.Fatal(err)
 	}

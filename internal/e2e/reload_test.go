@@ -59,7 +59,8 @@ func (g *gatewayProcess) replace(config string) {
 // post asks the admin server to reload.
 func (g *gatewayProcess) post(path string) (code int, body string) {
 	g.t.Helper()
-	r, err := http.Post("http://"+g.addr("admin")+path, "", nil)
+	client, url := g.admin()
+	r, err := client.Post(url+path, "", nil)
 	must(g.t, err)
 	defer r.Body.Close()
 	text, err := io.ReadAll(r.Body)

@@ -29,4 +29,8 @@ const (
 	mixedConnections      = 1_000_000
 	mixedWithRaceDetector = false    // memory is what counts
 	mixedGrowthMax        = 16 << 20 // bytes
+
+	lossMessages = 20_000 // pushed one after the other
+	lossRequests = 1000   // of each paired client
+	lossCalls    = 500    // on each stream
 )

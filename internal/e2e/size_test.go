@@ -31,4 +31,8 @@ const (
 	mixedConnections      = 3000
 	mixedWithRaceDetector = true
 	mixedGrowthMax        = 128 << 20 // bytes; the race detector keeps some for itself
+
+	lossMessages = 1000 // pushed one after the other
+	lossRequests = 50   // of each paired client
+	lossCalls    = 50   // on each stream
 )
