@@ -172,8 +172,9 @@ func (r *Rendezvous) greet(w *worker) {
 
 // failure is why a handshake did not come to its end.
 type failure struct {
-	end End
-	err error
+	end    End
+	err    error
+	silent bool // the worker has said nothing at all, which is no fault of the client's
 }
 
 // gateFailure classifies an error of the ladder.

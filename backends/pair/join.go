@@ -142,7 +142,9 @@ func (p *pairing) answer() *failure {
 	}
 	_ = w.conn.SetReadDeadline(p.deadline)
 	if _, err := io.CopyN(io.Discard, w.conn, int64(c.answered-n)); err != nil {
-		return &failure{end: endOf(err), err: fmt.Errorf("pair: the worker did not answer what the client said first (another version of ZMTP, another mechanism or another key?): %w", err)}
+		end := endOf(err)
+		err = fmt.Errorf("pair: the worker did not answer what the client said first (another version of ZMTP, another mechanism or another key?): %w", err)
+		return &failure{end: end, err: err, silent: end == Unfinished}
 	}
 	_ = w.conn.SetReadDeadline(time.Time{})
 	return nil

@@ -98,7 +98,9 @@ func (p *pairing) await(t turn, from, to *peer) ([]byte, *failure) {
 	case left != nil:
 		return nil, &failure{end: Handshake, err: fmt.Errorf("pair: handshake: %s left: %w", sideOf(!t.worker), left)}
 	case err != nil:
-		return nil, &failure{end: endOf(err), err: fmt.Errorf("pair: handshake: waiting for %s of %s: %w", t.name, sideOf(t.worker), err)}
+		end := endOf(err)
+		err = fmt.Errorf("pair: handshake: waiting for %s of %s: %w", t.name, sideOf(t.worker), err)
+		return nil, &failure{end: end, err: err, silent: end == Unfinished && t.worker && p.toClient.Load() == 0}
 	}
 	return frame, nil
 }
@@ -152,7 +154,7 @@ func (r *Rendezvous) learn(p *pairing, failed *failure) {
 	case failed == nil:
 		p.shaken = true
 		r.sources.succeed(p.client.source, r.now())
-	case failed.end != Stopped:
+	case failed.end != Stopped && !failed.silent: // one whose key is wrong is refused, not ignored: silent workers are dead ones
 		r.sources.fail(p.client.source, r.now())
 	}
 }
