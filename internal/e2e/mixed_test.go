@@ -80,6 +80,7 @@ drain_timeout = "1s"
 // TestMixedConnectionsWithFaultsLeaveNothing has clients of every kind come and go, a third of them with something going wrong.
 // Those that do nothing wrong must be served, each with its own answers, and in the end everything is as it was.
 func TestMixedConnectionsWithFaultsLeaveNothing(t *testing.T) {
+	t.Parallel() // beside the one that waits most of the time
 	keys := newCurveKeys(t)
 	a := newAuthority(t)
 	cert, key := a.issue("edge", time.Now().Add(time.Hour), "edge.example")
@@ -140,7 +141,7 @@ func (g *gatewayProcess) footprint() footprint {
 func (g *gatewayProcess) quiet(parked int) {
 	g.t.Helper()
 	var left string
-	eventually(g.t, 2*mixedWait, "no connection is left", func() bool {
+	eventually(g.t, silentWait, "no connection is left", func() bool {
 		left = fmt.Sprintf("%v open, %v sniffing, %v held, %v parked, %v waiting, %v sessions", g.metric("gateway_connections_open"), g.metric("gateway_sniffing"),
 			g.metric("gateway_held "), g.metric("gateway_pair_parked"), g.metric("gateway_pair_waiting"), g.metric("gateway_sockjs_sessions"))
 		return left == fmt.Sprintf("0 open, 0 sniffing, 0 held, %d parked, 0 waiting, 0 sessions", parked)

@@ -24,6 +24,7 @@ type link struct{ name, outside, gateway string }
 var (
 	clientLink  = link{"gwe2e-clients", "198.51.100.1", "198.51.100.2"} // RFC 5737: in no real network
 	backendLink = link{"gwe2e-backends", "203.0.113.1", "203.0.113.2"}
+	links       = []link{clientLink, backendLink}
 )
 
 const namespace = "gateway-e2e"
@@ -35,15 +36,20 @@ func newNetwork(t *testing.T) *network {
 	must(t, err)
 	must(t, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
 	n := &network{t}
-	remove := func() { exec.Command("ip", "netns", "delete", namespace).Run() } // its links go with it
-	remove()                                                                    // one that a killed test has left
+	remove := func() { // also what a killed test has left; the namespace alone would take its links with it later
+		for _, l := range links {
+			exec.Command("ip", "link", "delete", l.name).Run()
+		}
+		exec.Command("ip", "netns", "delete", namespace).Run()
+	}
+	remove()
 	t.Cleanup(func() {
 		remove()
 		lock.Close()
 	})
 	n.run("", "ip", "netns", "add", namespace)
 	n.run("", "ip", "-netns", namespace, "link", "set", "lo", "up")
-	for _, l := range []link{clientLink, backendLink} {
+	for _, l := range links {
 		n.run("", "ip", "link", "add", l.name, "type", "veth", "peer", "name", l.name, "netns", namespace)
 		n.run("", "ip", "address", "add", l.outside+"/24", "dev", l.name)
 		n.run("", "ip", "link", "set", l.name, "up")

@@ -33,4 +33,10 @@ const (
 	lossMessages = 20_000 // pushed one after the other
 	lossRequests = 1000   // of each paired client
 	lossCalls    = 500    // on each stream
+
+	// Nothing is set: keepalive and retransmissions find who is gone within three minutes.
+	silentWait    = 4 * time.Minute
+	silentIdle    = ""
+	silentMaxWait = "0s"
+	silentRetries = 0 // the kernel's own
 )

@@ -35,4 +35,10 @@ const (
 	lossMessages = 1000 // pushed one after the other
 	lossRequests = 50   // of each paired client
 	lossCalls    = 50   // on each stream
+
+	// Time-outs and a kernel that give up soon.
+	silentWait    = 30 * time.Second
+	silentIdle    = `idle_timeout = "2s"`
+	silentMaxWait = "2s"
+	silentRetries = 3 // net.ipv4.tcp_retries2
 )
