@@ -52,8 +52,9 @@ proto: ## generate code from proto/
 	PATH="$(CURDIR)/bin:$$PATH" protoc --proto_path=proto --go_out=. --go_opt=module=gateway --go-grpc_out=. --go-grpc_opt=module=gateway \
 	  $$(find proto -name '*.proto')
 
-picture: deps ## the picture of the browser demo in the README, taken anew
-	GATEWAY_E2E_PICTURE=$(CURDIR)/docs/img/browser.png $(GO) test -tags $(TAGS) -count=1 -run TestDemoPageInABrowser ./internal/e2e
+picture: deps ## the pictures in the README, taken anew: the browser demo's page and the admin page
+	GATEWAY_E2E_PICTURE=$(CURDIR)/docs/img/browser.png GATEWAY_E2E_ADMIN_PICTURE=$(CURDIR)/docs/img/page.png \
+	  $(GO) test -tags $(TAGS) -count=1 -run 'TestDemoPageInABrowser|TestOperatorSeesLive' ./internal/e2e
 
 deps: ## install what the tests need, or say how
 	./.ci/deps

@@ -51,7 +51,7 @@ func (s *slot) release() {
 
 // admit takes over raw with the two slots, and starts to sniff it.
 func (s *Server) admit(raw net.Conn) {
-	a := &arrival{Conn: Conn{Conn: raw}, slot: &slot{server: s}, raw: raw, accepted: time.Now()}
+	a := &arrival{Conn: Conn{Conn: raw, listener: s.options.Name}, slot: &slot{server: s}, raw: raw, accepted: time.Now()}
 	s.meters.accepted.Inc()
 	if s.quick(a) {
 		return
@@ -170,6 +170,7 @@ func (s *Server) recognise(a *arrival) (c *Conn, result Result, why error) {
 	if why != nil {
 		return &a.Conn, resultOf(why), why
 	}
+	c.listener = a.listener
 	return c, result, nil
 }
 

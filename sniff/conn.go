@@ -17,6 +17,7 @@ import (
 type Conn struct {
 	net.Conn
 
+	listener string // that accepted it
 	protocol string
 	prefix   [prefixBytesMax]byte
 	read     uint8 // bytes of prefix that came from the peer
@@ -156,6 +157,9 @@ func (c *Conn) peek(protocols []Protocol) bool {
 	c.protocol = name
 	return verdict == Accept
 }
+
+// Listener returns the name of the listener that accepted the connection, "" for one that somebody else did.
+func (c *Conn) Listener() string { return c.listener }
 
 // Protocol returns the name of the protocol that was recognised, "" if none was.
 func (c *Conn) Protocol() string { return c.protocol }

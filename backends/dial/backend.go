@@ -126,6 +126,7 @@ func (b *Backend) ServeConn(ctx context.Context, client net.Conn, done func(Outc
 		return
 	}
 	var ahead int
+	flow := relay.FlowOf(client, target.Name)
 	if err = b.introduce(client, conn); err == nil {
 		client, ahead, err = b.catchUp(ctx, client, conn)
 	}
@@ -136,7 +137,7 @@ func (b *Backend) ServeConn(ctx context.Context, client net.Conn, done func(Outc
 		done(Outcome{Target: target.Name, Err: err})
 		return
 	}
-	b.relay(client, conn, target, ahead, done)
+	b.relay(flow, client, conn, target, ahead, done)
 }
 
 // TryServeConn does what ServeConn does if a target on this machine answers at once, and neither has to be told anything first.
@@ -152,13 +153,13 @@ func (b *Backend) TryServeConn(client net.Conn, done func(Outcome)) bool {
 	if conn == nil {
 		return false
 	}
-	b.relay(client, conn, target, 0, done)
+	b.relay(relay.FlowOf(client, target.Name), client, conn, target, 0, done)
 	return true
 }
 
 // relay moves bytes between a client and its target until both have ended. ahead is what the target has got already.
-func (b *Backend) relay(client, conn net.Conn, target *Target, ahead int, done func(Outcome)) {
-	b.group.Relay(client, conn, b.options.Limits, func(stats relay.Stats, err error) {
+func (b *Backend) relay(flow relay.Flow, client, conn net.Conn, target *Target, ahead int, done func(Outcome)) {
+	b.group.RelayFlow(flow, client, conn, b.options.Limits, func(stats relay.Stats, err error) {
 		target.Release()
 		stats.AToB += int64(ahead)
 		done(Outcome{Target: target.Name, Stats: stats, Err: err})

@@ -42,6 +42,9 @@ func (b *Backend) Status() []Status {
 // Live tells how many relayed connections have not ended.
 func (b *Backend) Live() int { return b.group.Live() }
 
+// Flows tells what went from which listener to which target.
+func (b *Backend) Flows() []relay.FlowStatus { return b.group.Flows() }
+
 // Connections gives up to limit relayed connections as they stand, the youngest first; a is the client.
 func (b *Backend) Connections(limit int) []relay.Live { return b.group.Snapshot(limit) }
 

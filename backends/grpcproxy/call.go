@@ -140,6 +140,7 @@ func (call *call) open(bc *backendConn, fields []hpack.HeaderField, b *batch) bo
 	if !bc.attach(s, fields, end, b) {
 		return false
 	}
+	bc.target.started.Add(1)
 	call.attempts++
 	call.server = s
 	s.sentEnd = end

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -26,7 +27,7 @@ const ownService = "/gateway/"
 
 // fixedRoute sends every call to one backend.
 func fixedRoute(p *Proxy, be *backend) *route {
-	r := &route{counts: newCounts(p.metrics.GRPC, ownService+be.Name), backends: []*backend{be}, ends: []uint64{1}}
+	r := &route{counts: newCounts(p.metrics.GRPC, ownService+be.Name), backends: []*backend{be}, chosen: make([]atomic.Int64, 1), ends: []uint64{1}}
 	r.MessageBytesMax = p.messageBytesMax
 	r.deadlines.init(p, 0)
 	return r

@@ -80,6 +80,7 @@ type Status struct {
 	Callers       int             `json:"callers"`        // client connections
 	BufferedBytes int64           `json:"buffered_bytes"` // held back for slow readers and for retries
 	Backends      []BackendStatus `json:"backends"`
+	Routes        []RouteStatus   `json:"routes"`
 	Mirrors       []MirrorStatus  `json:"mirrors,omitempty"`
 }
 
@@ -92,11 +93,19 @@ type BackendStatus struct {
 	Targets   []TargetStatus `json:"targets"`
 }
 
+// RouteStatus is how many calls of a route went to a backend since the route is as it is.
+type RouteStatus struct {
+	Route   string `json:"route"`
+	Backend string `json:"backend"`
+	Started int64  `json:"started"`
+}
+
 // TargetStatus is what one address of a backend does now.
 type TargetStatus struct {
 	Address     string `json:"address"`
 	Connections int    `json:"connections"`
 	Active      int64  `json:"active"`               // calls in flight
+	Started     int64  `json:"started"`              // requests sent to it
 	Ejected     bool   `json:"ejected,omitempty"`    // after failures in a row
 	Unhealthy   bool   `json:"unhealthy,omitempty"`  // by grpc.health.v1
 	LastError   string `json:"last_error,omitempty"` // why there is no connection
@@ -285,6 +294,7 @@ func (p *Proxy) Status() Status {
 		s.Backends = append(s.Backends, b.status())
 	}
 	for _, r := range p.table.Load().all {
+		s.Routes = append(s.Routes, r.status()...)
 		for _, m := range r.mirrors {
 			s.Mirrors = append(s.Mirrors, m.status())
 		}

@@ -26,7 +26,8 @@ type route struct {
 	Route
 	asked     Route // as it was given, without defaults
 	backends  []*backend
-	ends      []uint64 // running sum of the weights; the last is the total
+	chosen    []atomic.Int64 // by backend: the calls that it got
+	ends      []uint64       // running sum of the weights; the last is the total
 	turn      atomic.Uint64
 	deadlines deadlines
 	limits    limits
@@ -142,6 +143,14 @@ func newRoute(p *Proxy, r Route, backends map[string]*backend) (*route, error) {
 	return ready, nil
 }
 
+// status tells where the calls of a route went.
+func (r *route) status() (all []RouteStatus) {
+	for i, be := range r.backends {
+		all = append(all, RouteStatus{Route: r.Pattern, Backend: be.Name, Started: r.chosen[i].Load()})
+	}
+	return all
+}
+
 // weigh makes backends and ends.
 func (r *route) weigh(backends map[string]*backend) error {
 	weightless := true
@@ -164,6 +173,7 @@ func (r *route) weigh(backends map[string]*backend) error {
 		r.backends = append(r.backends, b)
 		r.ends = append(r.ends, end)
 	}
+	r.chosen = make([]atomic.Int64, len(r.backends))
 	return nil
 }
 
@@ -189,8 +199,11 @@ func (r *route) pick() *backend {
 	at, _ := bits.Mul64(r.turn.Add(weyl), total)
 	for i, end := range r.ends {
 		if at < end {
+			r.chosen[i].Add(1)
 			return r.backends[i]
 		}
 	}
-	return r.backends[len(r.backends)-1]
+	last := len(r.backends) - 1
+	r.chosen[last].Add(1)
+	return r.backends[last]
 }

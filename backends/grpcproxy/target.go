@@ -34,6 +34,7 @@ type target struct {
 	resting atomic.Bool // connect waits, as the last attempt failed
 	sick    atomic.Bool // grpc.health.v1 says so
 	eject   ejection
+	started atomic.Int64 // requests sent
 
 	mu       sync.Mutex
 	failures int // in a row
@@ -223,7 +224,7 @@ func (t *target) retire(bc *backendConn) {
 func (t *target) status() TargetStatus {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := TargetStatus{Address: t.address, Connections: len(*t.ready.Load()), Active: t.load()}
+	s := TargetStatus{Address: t.address, Connections: len(*t.ready.Load()), Active: t.load(), Started: t.started.Load()}
 	if t.lastErr != nil {
 		s.LastError = t.lastErr.Error()
 	}

@@ -153,7 +153,9 @@ func (p *pairing) answer() *failure {
 // relay hands both over.
 func (r *Rendezvous) relay(p *pairing) {
 	c, w := p.client, p.worker
-	r.group.Relay(c.rest(), w.rest(), r.options.Limits, func(stats relay.Stats, err error) {
+	flow := c.flow
+	flow.Target = w.name
+	r.group.RelayFlow(flow, c.rest(), w.rest(), r.options.Limits, func(stats relay.Stats, err error) {
 		stats.AToB += p.toWorker.Load()
 		stats.BToA += p.toClient.Load()
 		r.dissolve(p)

@@ -32,6 +32,7 @@ type client struct {
 	answered  int            // bytes of its partner's greeting that it got already
 	mechanism zmtp.Mechanism // empty without a gate
 	identity  string         // its routing id, where it shows
+	flow      relay.Flow     // but for the worker
 }
 
 // worker is a connection from the door: of a worker, or of an agent's slot.

@@ -82,7 +82,7 @@ func (r *Rendezvous) gated() bool { return len(r.options.Mechanisms) > 0 }
 // Offer takes over a connection and returns at once. What was read from it before (relay.Prefixed) counts as sent after it
 // came. done is called exactly once, after the connection was closed.
 func (r *Rendezvous) Offer(role Role, c net.Conn, done func(Outcome)) {
-	answered := answeredOf(c)
+	answered, flow := answeredOf(c), relay.FlowOf(c, "") // newPeer takes c apart
 	p := newPeer(c, done)
 	if !r.enter() {
 		p.finish(Outcome{End: Stopped, Err: ErrStopped})
@@ -101,7 +101,7 @@ func (r *Rendezvous) Offer(role Role, c net.Conn, done func(Outcome)) {
 	case Agent:
 		go r.enlist(&worker{peer: p, agent: true})
 	default:
-		cl := &client{peer: p, answered: answered}
+		cl := &client{peer: p, answered: answered, flow: flow}
 		switch {
 		case !r.gated():
 			r.admit(cl)

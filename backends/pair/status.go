@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"gateway/backends/relay"
 	"gateway/internal/zmtp"
 )
 
@@ -68,6 +69,9 @@ type PairStatus struct {
 	Out       int64    `json:"out_bytes"` // to it
 	Handshake Progress `json:"handshake"`
 }
+
+// Flows tells what went from which listener to which workers, by the name of their identity.
+func (r *Rendezvous) Flows() []relay.FlowStatus { return r.group.Flows() }
 
 // Status tells how things stand.
 func (r *Rendezvous) Status(limit int) Status {

@@ -11,8 +11,9 @@ import (
 // group. A Group must not be copied.
 type Group struct {
 	mu     sync.Mutex
-	links  *link   // all that have not called done yet
-	limits *Limits // those of the last relay: the next one's are the same, as a rule, and need no memory of their own
+	links  *link // all that have not called done yet
+	flows  map[terms]*flow
+	last   *flow // that a relay was started in: the next one's is the same, as a rule
 	live   int
 	closed bool
 	empty  chan struct{} // closed when live falls to 0; made by a Shutdown that waits
@@ -30,7 +31,7 @@ type link struct {
 		addrs() (a, b net.Addr)
 	}
 	done   func(Stats, error)
-	limits *Limits // of the group, shared
+	flow   *flow // shared with others of the group
 	course course
 	watch  lookout
 	moved  [2]atomic.Int64 // bytes delivered, by way
@@ -52,22 +53,17 @@ func (l *link) finish() {
 
 // Relay is like the function Relay; the relay belongs to the group.
 func (g *Group) Relay(a, b net.Conn, limits Limits, done func(Stats, error)) {
-	shared := g.share(limits.withDefaults())
+	g.RelayFlow(Flow{}, a, b, limits, done)
+}
+
+// RelayFlow is Relay for a relay that is shown as part of a flow.
+func (g *Group) RelayFlow(f Flow, a, b net.Conn, limits Limits, done func(Stats, error)) {
+	shared := g.enter(terms{f, limits.withDefaults()})
 	aPrefix, a := detach(a)
 	bPrefix, b := detach(b)
 	if g.portableOnly || !startOnLoop(g, a, b, aPrefix, bPrefix, shared, done) {
 		startPortable(g, a, b, aPrefix, bPrefix, shared, done)
 	}
-}
-
-// share gives a copy of the limits that is never changed.
-func (g *Group) share(limits Limits) *Limits {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.limits == nil || *g.limits != limits {
-		g.limits = &limits
-	}
-	return g.limits
 }
 
 // add enters a relay that is about to start; false means that the group is shut down already.
@@ -96,6 +92,7 @@ func (g *Group) remove(l *link) {
 		l.next.prev = l.prev
 	}
 	l.prev, l.next = nil, nil
+	l.flow.leave(l)
 	g.live--
 	if g.live == 0 && g.empty != nil {
 		close(g.empty)

@@ -139,7 +139,7 @@ func (l *loop) register(p *pair) {
 	p.sockets[aToB].armed, p.sockets[bToA].armed = p.backlog[bToA] != nil, p.backlog[aToB] != nil
 	masks := [2]uint32{mask(p.sockets[aToB]), mask(p.sockets[bToA])}
 	due := time.Duration(math.MaxInt64)
-	if interval := p.watch.set(p.course.bound(p.limits), p.total()); interval > 0 {
+	if interval := p.watch.set(p.course.bound(&p.flow.limits), p.total()); interval > 0 {
 		due = now() + interval
 	}
 
@@ -407,7 +407,7 @@ func (l *loop) look() {
 			return
 		}
 		p := l.deadlines[0].pair
-		bound := p.course.bound(p.limits)
+		bound := p.course.bound(&p.flow.limits)
 		if !p.watch.look(bound, p.total()) {
 			l.deadlines.set(p, now+bound.interval())
 			continue
@@ -419,7 +419,7 @@ func (l *loop) look() {
 
 // rearm watches for what bounds the pair in its present phases.
 func (l *loop) rearm(p *pair) {
-	interval := p.watch.set(p.course.bound(p.limits), p.total())
+	interval := p.watch.set(p.course.bound(&p.flow.limits), p.total())
 	if interval <= 0 || p.course.over() {
 		l.deadlines.remove(p)
 		return

@@ -5,6 +5,6 @@ package relay
 import "net"
 
 // startOnLoop takes a pair onto an event loop where there is one.
-func startOnLoop(*Group, net.Conn, net.Conn, []byte, []byte, *Limits, func(Stats, error)) bool {
+func startOnLoop(*Group, net.Conn, net.Conn, []byte, []byte, *flow, func(Stats, error)) bool {
 	return false
 }

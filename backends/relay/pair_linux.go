@@ -47,7 +47,7 @@ type socket struct {
 
 // startOnLoop takes a pair of raw sockets onto an event loop. It gives false, and leaves the connections alone, when they are
 // not both raw sockets, or when there are no descriptors for it.
-func startOnLoop(g *Group, a, b net.Conn, aPrefix, bPrefix []byte, limits *Limits, done func(Stats, error)) bool {
+func startOnLoop(g *Group, a, b net.Conn, aPrefix, bPrefix []byte, shared *flow, done func(Stats, error)) bool {
 	l, err := nextLoop()
 	if err != nil {
 		return false
@@ -61,7 +61,7 @@ func startOnLoop(g *Group, a, b net.Conn, aPrefix, bPrefix []byte, limits *Limit
 		t.keep()
 		p.fd[w], p.sockets[w].unix = t.fd, t.isUnix
 	}
-	p.link.engine, p.link.limits, p.link.done = p, limits, done
+	p.link.engine, p.link.flow, p.link.done = p, shared, done
 	p.loop = l
 	accepted := g.add(&p.link)
 	p.begin(aToB, aPrefix)

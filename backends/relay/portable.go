@@ -38,9 +38,9 @@ type portable struct {
 	running int         // directions whose goroutine has not ended
 }
 
-func startPortable(g *Group, a, b net.Conn, aPrefix, bPrefix []byte, limits *Limits, done func(Stats, error)) {
+func startPortable(g *Group, a, b net.Conn, aPrefix, bPrefix []byte, of *flow, done func(Stats, error)) {
 	p := &portable{conns: [2]net.Conn{a, b}, running: 2}
-	p.link.engine, p.link.limits, p.link.done = p, limits, done
+	p.link.engine, p.link.flow, p.link.done = p, of, done
 	accepted := g.add(&p.link)
 	p.mu.Lock()
 	p.rearm()
@@ -159,7 +159,7 @@ func (p *portable) leave() {
 
 // rearm watches for what bounds the relay in its present phases. mu is held.
 func (p *portable) rearm() {
-	interval := p.watch.set(p.course.bound(p.limits), p.total())
+	interval := p.watch.set(p.course.bound(&p.flow.limits), p.total())
 	switch {
 	case interval <= 0 || p.course.over():
 		if p.timer != nil {
@@ -175,7 +175,7 @@ func (p *portable) rearm() {
 // look is the timer's function. A look that was due when the watch was set anew counts as its first: a quarter early.
 func (p *portable) look() {
 	p.mu.Lock()
-	bound := p.course.bound(p.limits)
+	bound := p.course.bound(&p.flow.limits)
 	if p.course.over() || bound.after <= 0 {
 		p.mu.Unlock()
 		return

@@ -20,6 +20,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"gateway/internal/admin"
 	"gateway/internal/config"
 	"gateway/internal/gateway"
@@ -42,6 +44,8 @@ type instance struct {
 
 	failed    chan error // the first thing that broke for good
 	successor chan int   // the process that has taken over
+
+	refusing prometheus.Gatherer // what counts those who were turned away
 
 	server  *gateway.Server
 	grpc    gateway.Switch
@@ -107,6 +111,7 @@ func start(cfg *config.Config, s surroundings) (*instance, error) {
 	i.callers.meter = &i.meter
 	i.server = gateway.New(gateway.Options{Log: i.log, Metrics: i.metrics, GRPC: &i.grpc, Account: i.account})
 	i.metrics.WatchLog(i.logLost)
+	i.refusing = refusing(i.metrics)
 	i.metrics.WatchGenerations(i.generationNumber, i.history.oldest)
 	i.metrics.WatchCertificates(i.certificates)
 	i.mu.Lock()

@@ -10,6 +10,8 @@ type status struct {
 	Draining   bool             `json:"draining"`
 	LogLost    int64            `json:"log_lines_lost,omitempty"`
 	Listeners  []listenerStatus `json:"listeners"`
+	Flows      []flowStatus     `json:"flows"`
+	Refused    []refusedStatus  `json:"refused,omitempty"`
 	Relays     []relayStatus    `json:"relays"`
 	GRPC       any              `json:"grpc,omitempty"`
 	SockJS     []any            `json:"sockjs,omitempty"`
@@ -56,6 +58,8 @@ func (i *instance) status() status {
 	for _, b := range g.browsers {
 		s.SockJS = append(s.SockJS, b.Status())
 	}
+	s.Flows = i.flows(g)
+	s.Refused = i.refusals()
 	s.Migration = i.migration(g)
 	return s
 }

@@ -186,6 +186,9 @@ func (h relayHandler) ServeConn(ctx context.Context, c net.Conn, done func(gatew
 	h.backend.ServeConn(ctx, c, func(o dial.Outcome) { done(relayOutcome(o)) })
 }
 
+// Carries says that the backend keeps account of its flows.
+func (relayHandler) Carries() {}
+
 func (h relayHandler) TryServeConn(c net.Conn, done func(gateway.Outcome)) bool {
 	return h.backend.TryServeConn(c, func(o dial.Outcome) { done(relayOutcome(o)) })
 }

@@ -211,6 +211,9 @@ func (h pairHandler) ServeConn(_ context.Context, c net.Conn, done func(gateway.
 	})
 }
 
+// Carries says that the Rendezvous keeps account of its flows.
+func (pairHandler) Carries() {}
+
 // pairResult is a pair's end in a word or two: "no worker", "client eof", "worker reset", "idle_timeout".
 func pairResult(o pair.Outcome) string {
 	switch {

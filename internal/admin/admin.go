@@ -1,8 +1,9 @@
-// Package admin serves what an operator looks at: /metrics for Prometheus, /healthz and /readyz for probes, /status as
-// JSON for people and programs; POST /reload and POST /upgrade.
+// Package admin serves what an operator looks at: a page at / that shows live what goes where, /metrics for Prometheus,
+// /healthz and /readyz for probes, /status as JSON for programs; POST /reload and POST /upgrade.
 //
 // It knows nothing of the gateway: it receives functions. It listens on loopback or on a unix socket, and asks for a
-// bearer token where one is configured; /healthz and /readyz answer without it, since probes carry none. Nothing
+// bearer token where one is configured; /healthz and /readyz answer without it, since probes carry none, and so do the page's
+// files, which say nothing of this gateway. Nothing
 // changes by GET, nor by a POST that a browser sends for another site's page.
 package admin
 
@@ -101,9 +102,7 @@ func Handler(o Options) http.Handler {
 		}
 		writeText(w, http.StatusOK, told+"\n")
 	})))
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		writeText(w, http.StatusOK, "gateway admin: /metrics /status /healthz /readyz, POST /reload /upgrade\n")
-	})
+	servePage(mux)
 	return http.NewCrossOriginProtection().Handler(mux)
 }
 

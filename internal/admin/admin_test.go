@@ -48,7 +48,8 @@ func TestOperatorReadsMetricsStatusAndHealth(t *testing.T) {
 		"/status":  `"open": 7`,
 		"/healthz": "ok",
 		"/readyz":  "ready",
-		"/":        "/metrics",
+		"/":        "Ways of connections",
+		"/ways.js": "export class Window",
 	} {
 		code, body := ask(t, options(), "GET", path, "")
 		if code != http.StatusOK || !strings.Contains(body, want) {
@@ -133,5 +134,25 @@ func TestPageOfAnotherSiteChangesNothing(t *testing.T) {
 	Handler(o).ServeHTTP(w, r)
 	if w.Code != http.StatusForbidden {
 		t.Errorf("answered %d", w.Code)
+	}
+}
+
+// TestPageLoadsFromNowhereElse: neither its files nor the policy for them name another place.
+func TestPageLoadsFromNowhereElse(t *testing.T) {
+	o := options()
+	o.Token = func() string { return "secret" }
+	for path := range pageNames {
+		path = strings.TrimSuffix(path, "{$}")
+		r := httptest.NewRequest("GET", path, nil)
+		w := httptest.NewRecorder()
+		Handler(o).ServeHTTP(w, r)
+		if policy := w.Header().Get("Content-Security-Policy"); w.Code != http.StatusOK || !strings.HasPrefix(policy, "default-src 'none'; script-src 'self';") {
+			t.Errorf("GET %s: %d, policy %q", path, w.Code, policy)
+		}
+		for _, bad := range []string{"https:", "//cdn", "innerHTML =", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Storage"} {
+			if strings.Contains(w.Body.String(), bad) {
+				t.Errorf("%s has %q", path, bad)
+			}
+		}
 	}
 }

@@ -69,6 +69,7 @@ type Server struct {
 	streams atomic.Int64 // connections behind the multiplexer
 	held    *room        // ZMTP clients that no block takes
 	sources sources
+	flows   flows
 
 	ctx    context.Context // of what handlers wait for; ends with Close
 	cancel context.CancelFunc
@@ -143,10 +144,14 @@ func (s *Server) Handle(l Listener, c *sniff.Conn, release func()) {
 	v.openAccount(choice)
 	switch {
 	case choice.Block != nil:
+		if _, carries := choice.Block.Handler.(Carrier); !carries {
+			v.counted(c, choice.Block.Name)
+		}
 		choice.Block.Handler.ServeConn(s.ctx, conn, v.done)
 	case choice.Server != "":
-		s.stream(c, choice.Server, v.done)
+		s.stream(c, choice.Server, v)
 	case v.protocol == sniff.ZMTP.Name:
+		v.counted(c, Held)
 		s.held.hold(c, v.done)
 	default:
 		v.done(Outcome{Result: "no block", Err: ErrNoBlock})
@@ -192,7 +197,7 @@ func (s *Server) Quick(l Listener, c *sniff.Conn, release func()) bool {
 
 // enter counts a connection that is to be served.
 func (s *Server) enter(table *Table, c *sniff.Conn, release func()) *visit {
-	v := &visit{server: s, table: table, started: time.Now(), protocol: c.Protocol(), client: c.RemoteAddr(), conn: c, release: release}
+	v := &visit{server: s, table: table, started: time.Now(), listener: c.Listener(), protocol: c.Protocol(), client: c.RemoteAddr(), conn: c, release: release}
 	v.name, _ = c.ServerName()
 	table.inUse.Add(1)
 	if m := s.options.Metrics; m != nil {
@@ -228,6 +233,7 @@ type visit struct {
 	server   *Server
 	table    *Table
 	started  time.Time
+	listener string
 	protocol string
 	client   net.Addr
 	name     string   // that a TLS client asked for
@@ -235,6 +241,7 @@ type visit struct {
 	release  func()
 	block    *Block
 	account  Account // nil: none is kept
+	flow     *flow   // nil: a Carrier's
 }
 
 // done ends the visit. Whoever holds the connection calls it, once.
@@ -244,6 +251,9 @@ func (v *visit) done(o Outcome) {
 	}
 	v.release()
 	v.leave()
+	if v.flow != nil {
+		v.flow.open.Add(-1)
+	}
 	if v.account != nil {
 		v.account.Left()
 	}
@@ -254,14 +264,12 @@ func (v *visit) done(o Outcome) {
 }
 
 // stream puts a connection on its way to a server behind the multiplexer.
-func (s *Server) stream(c *sniff.Conn, server string, done func(Outcome)) {
-	counted := &countedConn{Conn: c.Conn}
-	counted.in.Store(int64(len(c.Prefix())))
-	c.Conn = counted
+func (s *Server) stream(c *sniff.Conn, server string, v *visit) {
+	counted := v.counted(c, server)
 	s.streams.Add(1)
 	s.mux.Feed(c, func() {
 		s.streams.Add(-1)
-		done(counted.outcome(server))
+		v.done(counted.outcome(server))
 	})
 }
 

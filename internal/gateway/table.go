@@ -25,6 +25,12 @@ type QuickHandler interface {
 	TryServeConn(c net.Conn, done func(Outcome)) bool
 }
 
+// Carrier is a Handler that keeps account of its flows itself: a relay moves bytes where nobody else sees them.
+type Carrier interface {
+	Handler
+	Carries()
+}
+
 // Block is a named place where a connection can go: a relay block of the configuration.
 type Block struct {
 	Name    string

@@ -13,12 +13,14 @@ import (
 type countedConn struct {
 	net.Conn
 	in, out atomic.Int64
+	flow    *flow // counts them too
 	failed  atomic.Pointer[error]
 }
 
 func (c *countedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.in.Add(int64(n))
+	c.flow.in.Add(int64(n))
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !isTimeout(err) {
 		c.failed.CompareAndSwap(nil, &err)
 	}
@@ -28,6 +30,7 @@ func (c *countedConn) Read(b []byte) (int, error) {
 func (c *countedConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
 	c.out.Add(int64(n))
+	c.flow.out.Add(int64(n))
 	return n, err
 }
 

@@ -1,8 +1,11 @@
 // Drives a browser for the tests. Usage: node visit.mjs CHROMIUM BASE COMMAND...
 //   transports MESSAGES NAME...   by each transport: connects, echoes messages, is disconnected, comes back
 //   page URL PICTURE              opens the demo's page, says something, waits for the answers, takes a picture
+//   admin PORT PICTURE            opens the admin page, sends bytes through PORT, takes a picture, and looks at it as a phone does
+//   locked TOKEN                  opens the admin page with a wrong token, then with this one
 // It prints a line of JSON about what was seen.
 import { createRequire } from "node:module";
+import { connect } from "node:net";
 import { chromium } from "playwright-core";
 
 const patience = 60_000; // milliseconds
@@ -87,13 +90,80 @@ async function demo(page, url, picture) {
   return page.evaluate(() => ({ sent: page.sent, answered: page.answered, connected: page.connected })).then((seen) => ({ ...seen, strangers }));
 }
 
+// watchful tells of everything that a page should not do.
+function watchful(page) {
+  const seen = { strangers: [], complaints: [], urls: [] };
+  page.on("request", (r) => {
+    seen.urls.push(r.url());
+    if (new URL(r.url()).origin !== new URL(base).origin) seen.strangers.push(r.url());
+  });
+  page.on("console", (m) => seen.complaints.push(m.type() + ": " + m.text()));
+  page.on("dialog", (d) => { seen.complaints.push("dialog: " + d.message()); d.dismiss(); });
+  return seen;
+}
+
+const overflow = (page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+
+async function admin(page, port, picture) {
+  const seen = watchful(page);
+  await page.setViewportSize({ width: 1200, height: 900 });
+  await page.goto(base);
+  await page.locator("#picture .band.zmtp:not(.idle)").first().waitFor({ state: "attached", timeout: patience });
+  const ssh = () => page.evaluate(() => Math.max(0, ...[...document.querySelectorAll("#picture .band.ssh")].map((b) => Number(b.dataset.width))));
+  const until = (wide) => page.waitForFunction((wide) => {
+    const widths = [...document.querySelectorAll("#picture .band.ssh")].map((b) => Number(b.dataset.width));
+    return widths.length > 0 && widths.some((w) => w > 20) === wide;
+  }, wide, { timeout: patience });
+  const socket = connect(Number(port), "127.0.0.1");
+  socket.on("data", () => {}).write("SSH-2.0-test\r\n");
+  await until(false);
+  seen.before = await ssh();
+  const chunk = Buffer.alloc(32 << 10);
+  const flood = setInterval(() => { if (socket.writableLength === 0) socket.write(chunk); }, 20);
+  await until(true);
+  seen.during = await ssh();
+  clearInterval(flood);
+  await until(false);
+  seen.after = await ssh();
+  const trickle = setInterval(() => socket.write(chunk.subarray(0, 1 << 10)), 100);
+  await page.waitForTimeout(7000); // the window of the rates, for a picture of steady traffic
+  seen.text = await page.evaluate(() => document.body.innerText);
+  seen.rows = await page.locator("#flows tbody tr").count();
+  seen.elements = await page.locator("#shown img, #shown script, #shown b, #shown [onerror]").count();
+  seen.overflows = [await overflow(page)];
+  await page.screenshot({ path: picture, fullPage: true });
+  for (const [width, colorScheme] of [[390, "light"], [320, "dark"], [768, "dark"]]) {
+    await page.setViewportSize({ width, height: 844 });
+    await page.emulateMedia({ colorScheme });
+    await page.waitForTimeout(2500); // until it was drawn for this width
+    seen.overflows.push(await overflow(page));
+    await page.screenshot({ path: picture.replace(/\.png$/, "-" + width + ".png"), fullPage: true });
+  }
+  clearInterval(trickle);
+  socket.destroy();
+  return seen;
+}
+
+async function locked(page, token) {
+  const seen = watchful(page);
+  await page.goto(base);
+  for (const text of ["wrong", token]) {
+    await page.locator("#token").waitFor({ timeout: patience });
+    await page.fill("#secret", text);
+    await page.click("#token button");
+    if (text === "wrong") await page.getByText("That is another token.").waitFor({ timeout: patience });
+  }
+  await page.locator("#shown").waitFor({ timeout: patience });
+  return { ...seen, field: await page.inputValue("#secret"), stored: await page.evaluate(() => localStorage.length + sessionStorage.length + document.cookie.length) };
+}
+
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
 try {
   const page = await browser.newPage({ viewport: { width: 1120, height: 900 }, colorScheme: "light", ignoreHTTPSErrors: true });
   const complaints = [];
   page.on("pageerror", (e) => complaints.push(String(e)));
-  const seen = await (command === "page" ? demo : transports)(page, ...args);
-  console.log(JSON.stringify({ ...seen, complaints }));
+  const seen = await { admin, locked, page: demo, transports }[command](page, ...args);
+  console.log(JSON.stringify({ ...seen, complaints: [...(seen.complaints ?? []), ...complaints] }));
 } finally {
   await browser.close();
 }
