@@ -267,6 +267,7 @@ sockjs "/chat" {
 admin {
   listen = "127.0.0.1:9901" # or unix:///run/gateway.sock; on other addresses a token is a must
   # token = env("ADMIN_TOKEN") # or file("admin.token"), relative to this file
+  pprof = false # true: Go profiles below /debug/pprof/, as `go tool pprof` reads them
 }
 
 meter {

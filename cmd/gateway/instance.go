@@ -327,6 +327,10 @@ func (i *instance) adminOptions() admin.Options {
 			}
 			return ""
 		},
+		Pprof: func() bool {
+			a := i.current.Load().config.Admin
+			return a != nil && a.Pprof
+		},
 		Gather: i.metrics.Registry,
 		Status: func() any { return i.status() },
 		Ready: func() error {

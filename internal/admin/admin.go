@@ -14,6 +14,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,6 +31,7 @@ const (
 // Options of the admin server.
 type Options struct {
 	Token  func() string       // asked for as "Authorization: Bearer TOKEN"; empty: nothing is asked
+	Pprof  func() bool         // whether Go profiles are served below /debug/pprof/; nil: never
 	Gather prometheus.Gatherer // what /metrics shows
 	Status func() any          // what /status shows, as JSON
 	Ready  func() error        // nil: ready; otherwise /readyz answers 503 and says why
@@ -103,7 +105,26 @@ func Handler(o Options) http.Handler {
 		writeText(w, http.StatusOK, told+"\n")
 	})))
 	servePage(mux)
+	mux.Handle("GET /debug/pprof/", guarded(o.Token, profiles(o.Pprof)))
 	return http.NewCrossOriginProtection().Handler(mux)
+}
+
+// profiles serves the Go profiles of this process, as `go tool pprof` reads them, while on says so. The command line is not
+// among them.
+func profiles(on func() bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/{$}", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("/debug/pprof/{name}", func(w http.ResponseWriter, r *http.Request) { pprof.Handler(r.PathValue("name")).ServeHTTP(w, r) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if on == nil || !on() {
+			http.NotFound(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // guarded asks for the token before h.

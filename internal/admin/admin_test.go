@@ -156,3 +156,30 @@ func TestPageLoadsFromNowhereElse(t *testing.T) {
 		}
 	}
 }
+
+func TestProfilesAreThereOnlyWhereAskedForAndBehindTheToken(t *testing.T) {
+	o := options()
+	paths := []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/goroutine?debug=1", "/debug/pprof/symbol", "/debug/pprof/trace?seconds=0.01"}
+	for _, path := range paths {
+		if code, _ := ask(t, o, "GET", path, ""); code != http.StatusNotFound {
+			t.Errorf("GET %s without being asked for: %d", path, code)
+		}
+	}
+	on := true
+	o.Pprof, o.Token = func() bool { return on }, func() string { return "secret" }
+	for _, path := range paths {
+		if code, _ := ask(t, o, "GET", path, ""); code != http.StatusUnauthorized {
+			t.Errorf("GET %s without the token: %d", path, code)
+		}
+		if code, body := ask(t, o, "GET", path, "Bearer secret"); code != http.StatusOK || body == "" {
+			t.Errorf("GET %s: %d", path, code)
+		}
+	}
+	if code, _ := ask(t, o, "GET", "/debug/pprof/cmdline", "Bearer secret"); code != http.StatusNotFound {
+		t.Errorf("the command line: %d", code)
+	}
+	on = false // by a reload
+	if code, _ := ask(t, o, "GET", "/debug/pprof/heap", "Bearer secret"); code != http.StatusNotFound {
+		t.Errorf("after a reload that forbids it: %d", code)
+	}
+}

@@ -7,7 +7,7 @@ func (r *reader) admin(b *adminSchema) *Admin {
 	if b == nil {
 		return nil
 	}
-	a := &Admin{Network: "tcp", Addr: adminAddrDefault, Range: b.DefRange}
+	a := &Admin{Network: "tcp", Addr: adminAddrDefault, Pprof: r.flag(b.Pprof), Range: b.DefRange}
 	if addr, ok := r.text(b.Listen); ok {
 		a.Addr, a.Range = addr, b.Listen.Expr.Range()
 	}

@@ -130,6 +130,7 @@ type Admin struct {
 	Network string // "tcp" or "unix"
 	Addr    string // host:port, or the socket's path
 	Token   Secret // empty: none asked for; only on loopback and unix sockets
+	Pprof   bool   // serve Go profiles of the process below /debug/pprof/
 	Range   hcl.Range
 }
 

@@ -227,7 +227,7 @@ func TestWhatIsLeftOutHasItsDefault(t *testing.T) {
 	if l := cfg.Listeners[0]; l.Name != "127.0.0.1:5555" || l.SniffTimeout != 0 || l.MaxConnections != 0 || l.MaxSniffing != 0 {
 		t.Errorf("listener %+v", l)
 	}
-	if a := cfg.Admin; a.Network != "tcp" || a.Addr != "127.0.0.1:9901" || a.Token != "" {
+	if a := cfg.Admin; a.Network != "tcp" || a.Addr != "127.0.0.1:9901" || a.Token != "" || a.Pprof {
 		t.Errorf("admin %+v", a)
 	}
 	if cfg = mustParse(t, served); cfg.Admin != nil {
@@ -255,6 +255,7 @@ func TestValuesCanComeFromTheEnvironmentAndFromFiles(t *testing.T) {
 admin {
   listen = "0.0.0.0:9901"
   token  = file("admin.token")
+  pprof  = true
 }
 log {
   level = env("GATEWAY_TEST_LEVEL")
@@ -262,7 +263,7 @@ log {
 	if len(diags.Diagnostics) > 0 {
 		t.Fatal(diags)
 	}
-	if string(cfg.Admin.Token) != "swordfish" || cfg.Log.Level != slog.LevelDebug {
+	if string(cfg.Admin.Token) != "swordfish" || !cfg.Admin.Pprof || cfg.Log.Level != slog.LevelDebug {
 		t.Errorf("token %q, level %v", string(cfg.Admin.Token), cfg.Log.Level)
 	}
 }

@@ -234,6 +234,7 @@ type adminSchema struct {
 	DefRange hcl.Range      `hcl:",def_range"`
 	Listen   *hcl.Attribute `hcl:"listen,optional"`
 	Token    *hcl.Attribute `hcl:"token,optional"`
+	Pprof    *hcl.Attribute `hcl:"pprof,optional"`
 }
 
 type logSchema struct {
