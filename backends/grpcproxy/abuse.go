@@ -9,7 +9,7 @@ package grpcproxy
 //   - Answers that are not read: controlBytesMax (output.go). Header blocks: blockreader.go. Frames and header blocks
 //     that are never finished: frameWait (watch.go).
 //
-// Too much of it ends the connection with ENHANCE_YOUR_CALM, counted by reason.
+// Too much of it ends the connection with ENHANCE_YOUR_CALM, counted by reason. Other connection errors are counted too.
 
 import (
 	"time"
@@ -61,6 +61,18 @@ func (c *conn) resetByCaller() error {
 		return c.calm("resets", "streams are reset too fast")
 	}
 	return nil
+}
+
+// blame counts a connection error; those of calm are counted already.
+func (c *conn) blame(e connError) {
+	if e.code == http2.ErrCodeEnhanceYourCalm {
+		return
+	}
+	reason := "protocol"
+	if _, backend := c.role.(*backendConn); backend {
+		reason = "backend_protocol"
+	}
+	c.proxy.abuses.WithLabelValues(reason).Inc()
 }
 
 // calm is the error that ends an abusive peer's connection.

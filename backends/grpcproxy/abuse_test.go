@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 
 	"gateway/internal/metrics"
 )
@@ -49,12 +48,13 @@ func halfHeaders(p *rawPeer) error {
 
 // TestAbusiveCallerIsEndedAndHurtsNobody runs each flood while a good client calls.
 func TestAbusiveCallerIsEndedAndHurtsNobody(t *testing.T) {
+	t.Parallel()
 	for name, f := range floods {
 		t.Run(name, func(t *testing.T) {
 			o := everything(startService(t, named("b")))
 			o.Metrics = metrics.New()
 			address := startProxy(t, o)
-			good := testgrpc.NewTestServiceClient(connect(t, address))
+			hurt := neighbour(t, address)
 			p := rawCaller(t, address)
 			p.silent = true
 			if f.start != nil {
@@ -66,10 +66,8 @@ func TestAbusiveCallerIsEndedAndHurtsNobody(t *testing.T) {
 				for n := uint32(0); f.again(p, n) == nil; n++ {
 				}
 			}()
-			if _, err := good.UnaryCall(testContext(t), &testgrpc.SimpleRequest{}); err != nil {
-				t.Errorf("the good client: %v", err)
-			}
 			p.wantGoAway(http2.ErrCodeEnhanceYourCalm)
+			hurt()
 			if n := counted(t, o.Metrics.GRPC.Abuses.WithLabelValues(f.counted)); n != 1 {
 				t.Errorf("counted %v times", n)
 			}
@@ -81,9 +79,12 @@ func TestAbusiveCallerIsEndedAndHurtsNobody(t *testing.T) {
 
 // TestCallerThatReadsNoAnswersIsEnded asks for answers without reading any.
 func TestCallerThatReadsNoAnswersIsEnded(t *testing.T) {
-	o := everything()
-	o.Routes, o.Backends, o.Metrics = nil, nil, metrics.New()
-	p := rawCaller(t, startProxy(t, o))
+	t.Parallel()
+	o := everything(startService(t, named("b")))
+	o.Routes[0].Pattern, o.Metrics = "/grpc.testing.TestService/*", metrics.New()
+	address := startProxy(t, o)
+	hurt := neighbour(t, address)
+	p := rawCaller(t, address)
 	call := func(stream uint32) error {
 		path := fmt.Sprintf("/%d/%s", stream, strings.Repeat("x", 1000)) // which the answer repeats
 		return p.respond(stream, true, ":method", "POST", ":scheme", "http", ":path", path, "content-type", "application/grpc")
@@ -93,11 +94,16 @@ func TestCallerThatReadsNoAnswersIsEnded(t *testing.T) {
 	eventually(t, "it is counted", func() bool {
 		return counted(t, o.Metrics.GRPC.Abuses.WithLabelValues("unread")) == 1
 	})
+	hurt()
 }
 
 // TestHeaderFieldsOverTheLimit sends them compressed to almost nothing: the connection's HPACK state must survive.
 func TestHeaderFieldsOverTheLimit(t *testing.T) {
-	p := rawCaller(t, startProxy(t, everything(startService(t, named("b")))))
+	o := everything(startService(t, named("b")))
+	o.Metrics = metrics.New()
+	address := startProxy(t, o)
+	hurt := neighbour(t, address)
+	p := rawCaller(t, address)
 	big := strings.Repeat("v", 4000)
 	var fields []string
 	for range 1000 {
@@ -107,6 +113,10 @@ func TestHeaderFieldsOverTheLimit(t *testing.T) {
 	p.wantStatus(1, "8")
 	p.must(p.call(3, true))
 	p.wantStatus(3, "12") // the service has no such method
+	hurt()
+	if n := counted(t, o.Metrics.GRPC.Handled.WithLabelValues("", "", "ResourceExhausted")); n != 1 {
+		t.Errorf("counted %v times", n)
+	}
 }
 
 func TestSlowFrameEndsTheConnection(t *testing.T) {
@@ -116,18 +126,18 @@ func TestSlowFrameEndsTheConnection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := listen(t)
-	served := make(chan error, 1)
-	go func() { served <- proxy.Serve(l) }()
-	p := rawCaller(t, l.Addr().String())
+	address := serveProxy(t, proxy)
+	p := rawCaller(t, address)
+	slow := proxyConn(proxy)
+	hurt := neighbour(t, address)
 	if _, err := p.conn.Write([]byte{0, 0, 8, byte(http2.FramePing)}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the frame is known to be unfinished", func() bool {
-		return proxyConn(proxy).partialSince.Load() != 0
+		return slow.partialSince.Load() != 0
 	})
 	var b batch
-	proxyConn(proxy).look(proxy.now()+frameWait+time.Second, &b) // as the watch will
+	slow.look(proxy.now()+frameWait+time.Second, &b) // as the watch will
 	b.run()
 	if f := p.until(func(http2.Frame) bool { return false }); f != nil {
 		t.Errorf("got %v", f)
@@ -135,10 +145,7 @@ func TestSlowFrameEndsTheConnection(t *testing.T) {
 	if n := counted(t, o.Metrics.GRPC.Abuses.WithLabelValues("slow")); n != 1 {
 		t.Errorf("counted %v times", n)
 	}
-	if err := proxy.Shutdown(testContext(t)); err != nil {
-		t.Error(err)
-	}
-	<-served
+	hurt()
 }
 
 // proxyConn returns the one connection of a client.

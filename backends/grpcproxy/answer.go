@@ -17,6 +17,13 @@ func (call *call) fail(code codes.Code, message string, b *batch) {
 	call.failWith(code, message, nil, b)
 }
 
+// turnAway is fail for a call that has no route.
+func (call *call) turnAway(code codes.Code, message string, b *batch) {
+	call.proxy.unrouted.started.Inc()
+	call.proxy.unrouted.ended(code, 0)
+	call.fail(code, message, b)
+}
+
 // failWith is fail with more trailers.
 func (call *call) failWith(code codes.Code, message string, more []hpack.HeaderField, b *batch) {
 	if call.done || call.caller.sentEnd || call.caller.end {

@@ -48,6 +48,7 @@ func slowShare(t *testing.T, balance string) float64 {
 }
 
 func TestLeastRequestSparesASlowTarget(t *testing.T) {
+	t.Parallel()
 	even, spared := slowShare(t, roundRobin), slowShare(t, leastRequest)
 	t.Logf("the slow target of two gets %.0f%% by round_robin, %.0f%% by least_request", even*100, spared*100)
 	if even < 0.4 || even > 0.6 {
@@ -59,6 +60,7 @@ func TestLeastRequestSparesASlowTarget(t *testing.T) {
 }
 
 func TestSameKeyMeetsTheSameTarget(t *testing.T) {
+	t.Parallel()
 	const targets, keys = 4, 200
 	o := everything()
 	for i := range targets {
@@ -117,6 +119,7 @@ func TestRingMovesOnlyTheShareOfALostTarget(t *testing.T) {
 }
 
 func TestFailingTargetIsLeftOutForAWhile(t *testing.T) {
+	t.Parallel()
 	var tried atomic.Int64
 	bad := startService(t, service{unary: func(context.Context, *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
 		tried.Add(1)
@@ -161,6 +164,7 @@ func TestLastTargetIsNeverLeftOut(t *testing.T) {
 }
 
 func TestTargetThatIsNotServingGetsNoCalls(t *testing.T) {
+	t.Parallel()
 	checks := grpchealth.NewServer()
 	l := listen(t)
 	server := grpc.NewServer()

@@ -65,9 +65,7 @@ func (call *call) start(r request, fields []hpack.HeaderField, b *batch) {
 		call.route = call.proxy.table.Load().find(r.path, fields)
 	}
 	if call.route == nil {
-		call.proxy.unrouted.started.Inc()
-		call.proxy.unrouted.ended(codes.Unimplemented, 0)
-		call.fail(codes.Unimplemented, "the gateway has no route for "+r.path, b)
+		call.turnAway(codes.Unimplemented, "the gateway has no route for "+r.path, b)
 		return
 	}
 	call.since = call.proxy.now()

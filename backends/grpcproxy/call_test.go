@@ -124,6 +124,7 @@ func TestBackendSeesCallersDeadlineAndCancel(t *testing.T) {
 }
 
 func TestRouteTimeoutEndsCall(t *testing.T) {
+	t.Parallel()
 	ended := make(chan struct{})
 	o := everything(startService(t, service{bidi: func(s testgrpc.TestService_FullDuplexCallServer) error {
 		<-s.Context().Done()
@@ -183,6 +184,7 @@ func TestBackendEndsCallWhileCallerStillSends(t *testing.T) {
 }
 
 func TestMessageLimits(t *testing.T) {
+	t.Parallel()
 	const bytesMax = 2 << 20
 	payload := func(n int) *testgrpc.Payload { return &testgrpc.Payload{Body: bytes.Repeat([]byte{7}, n)} }
 	o := everything(startService(t, service{unary: func(_ context.Context, r *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {

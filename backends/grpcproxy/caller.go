@@ -46,7 +46,7 @@ func (cc *callerConn) headers(stream uint32, fields []hpack.HeaderField, end, to
 		return err
 	}
 	if tooLarge {
-		call.fail(codes.ResourceExhausted, fmt.Sprintf("header fields over the gateway's limit of %d bytes", cc.proxy.headerBytesMax), &cc.batch)
+		call.turnAway(codes.ResourceExhausted, fmt.Sprintf("header fields over the gateway's limit of %d bytes", cc.proxy.headerBytesMax), &cc.batch)
 		return nil
 	}
 	r, err := parseRequest(fields)

@@ -245,6 +245,7 @@ func (c *conn) notePartial(progress bool) {
 
 // sayGoodbye tells a connection error and gives the peer a moment to read it.
 func (c *conn) sayGoodbye(e connError) {
+	c.blame(e)
 	c.mu.Lock()
 	last := c.lastStream()
 	buf := c.out.buffer()

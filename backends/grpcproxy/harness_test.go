@@ -3,6 +3,7 @@ package grpcproxy
 import (
 	"context"
 	"errors"
+	"flag"
 	"net"
 	"testing"
 	"time"
@@ -17,9 +18,17 @@ import (
 )
 
 // patience is how long a test waits for what must happen at once.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// testsAtOnce is more than there are processors: most of what is tested is waiting.
+const testsAtOnce = "4"
+
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", testsAtOnce); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func listen(t *testing.T) net.Listener {
 	t.Helper()
@@ -113,6 +122,38 @@ func testContext(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// neighbour makes calls on a connection of its own, one after the other, until hurt is called; hurt fails the test if one of
+// them failed, or none was made.
+func neighbour(t *testing.T, address string) (hurt func()) {
+	t.Helper()
+	client := testgrpc.NewTestServiceClient(connect(t, address, grpc.WithDisableRetry()))
+	stop, first, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for n := 0; ; n++ {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			_, err := client.UnaryCall(ctx, &testgrpc.SimpleRequest{})
+			cancel()
+			if err != nil {
+				t.Errorf("a neighbour's call %d: %v", n, err)
+			}
+			if n == 0 {
+				close(first)
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	<-first
+	return func() {
+		close(stop)
+		<-ended
+	}
 }
 
 // eventually polls until what is true.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,6 +66,7 @@ var interopCases = map[string]func(context.Context, *grpc.ClientConn, testgrpc.T
 const soakSize = 20
 
 func TestInterop(t *testing.T) {
+	t.Parallel()
 	address := startProxy(t, everything(startInterop(t, listen(t))))
 	for name, run := range interopCases {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +76,50 @@ func TestInterop(t *testing.T) {
 	}
 }
 
+// TestInteropOverTwoConnections runs all cases on two connections at once, on each one after the other.
+func TestInteropOverTwoConnections(t *testing.T) {
+	t.Parallel()
+	address := startProxy(t, everything(startInterop(t, listen(t)), startInterop(t, listen(t))))
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() { interopRound(t, connect(t, address)) })
+	}
+	both.Wait()
+}
+
+// interopRound runs all cases. Each ends the process when it fails.
+func interopRound(t *testing.T, conn *grpc.ClientConn) {
+	for _, run := range interopCases {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		run(ctx, conn, testgrpc.NewTestServiceClient(conn))
+		cancel()
+	}
+}
+
+// TestInteropWhileABackendRestarts has one of two backends finish what it has and start again, as an orderly roll-out does:
+// that cuts no call of any kind, so none may fail.
+func TestInteropWhileABackendRestarts(t *testing.T) {
+	t.Parallel()
+	address, stop := restartEvery(t, restartInterval, interop.NewTestServer(), (*grpc.Server).GracefulStop)
+	defer stop()
+	o := everything(address, startInterop(t, listen(t)))
+	o.Routes[0].Retry = Retry{Attempts: 4, Budget: 1}
+	proxy := startProxy(t, o)
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() {
+			conn, rounds := connect(t, proxy, grpc.WithDisableRetry()), 0
+			for end := time.Now().Add(restartingFor); time.Now().Before(end); rounds++ {
+				interopRound(t, conn)
+			}
+			t.Logf("figure: %d rounds of %d cases while a backend restarted every %v, none failed", rounds, len(interopCases), restartInterval)
+		})
+	}
+	both.Wait()
+}
+
 func TestInteropCompressed(t *testing.T) {
+	t.Parallel()
 	address := startProxy(t, everything(startInterop(t, listen(t))))
 	for name, run := range interopCases {
 		t.Run(name, func(t *testing.T) {
@@ -86,6 +131,7 @@ func TestInteropCompressed(t *testing.T) {
 
 // TestInteropORCA needs grpc-go's own server program: only that may report load more often than twice a minute.
 func TestInteropORCA(t *testing.T) {
+	t.Parallel()
 	address := startProxy(t, everything(startInteropProgram(t)))
 	conn := connect(t, address,
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"test_backend_metrics_load_balancer":{}}]}`))

@@ -15,6 +15,8 @@ import (
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+
+	"gateway/internal/metrics"
 )
 
 // TestCallThatBackendRefusedIsAnsweredByAnother covers every way in which a backend can say that it has not seen a call.
@@ -66,6 +68,7 @@ func TestTargetThatCannotBeReachedCostsNoCall(t *testing.T) {
 }
 
 func TestBackendWithShortConnectionAgeCostsNoCall(t *testing.T) {
+	t.Parallel()
 	backend := startService(t, named("b"), grpc.KeepaliveParams(keepalive.ServerParameters{
 		MaxConnectionAge: 20 * time.Millisecond, MaxConnectionAgeGrace: patience,
 	}))
@@ -103,6 +106,7 @@ func TestLostBackendIsNamed(t *testing.T) {
 }
 
 func TestBackendThatBreaksTheProtocol(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		want    codes.Code
 		violate func(p *rawPeer)
@@ -115,17 +119,48 @@ func TestBackendThatBreaksTheProtocol(t *testing.T) {
 		"no status":        {codes.Internal, func(p *rawPeer) { _ = p.respond(1, false, "content-type", "application/grpc") }},
 		"upper-case field": {codes.Internal, func(p *rawPeer) { _ = p.respond(1, false, ":status", "200", "X", "y") }},
 		"data first":       {codes.Internal, func(p *rawPeer) { _ = p.WriteData(1, true, nil) }},
-		"endless 1xx":      {codes.OK, func(p *rawPeer) { _ = p.respond(1, false, ":status", "103"); _ = p.grpcOK(1) }},
+		"1xx first":        {codes.OK, func(p *rawPeer) { _ = p.respond(1, false, ":status", "103"); _ = p.grpcOK(1) }},
+		"PING flood": {codes.Unavailable, func(p *rawPeer) {
+			for p.WritePing(false, [8]byte{}) == nil {
+			}
+		}},
+		"SETTINGS flood": {codes.Unavailable, func(p *rawPeer) {
+			for p.WriteSettings() == nil {
+			}
+		}},
+		"CONTINUATION flood": {codes.Unavailable, func(p *rawPeer) {
+			for err := p.WriteRawFrame(http2.FrameHeaders, 0, 1, nil); err == nil; {
+				err = p.WriteContinuation(1, false, make([]byte, 1000))
+			}
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			backend := rawBackend(t, func(p *rawPeer) {
+			t.Parallel() // a flood takes as long as lingerWait
+			bad := rawBackend(t, func(p *rawPeer) {
 				p.until(headersOn(1))
 				c.violate(p)
 				p.until(func(http2.Frame) bool { return false })
 			})
-			p := rawCaller(t, startProxy(t, everything(backend)))
+			o := everything(bad)
+			o.Metrics = metrics.New()
+			o.Routes = append(o.Routes, Route{Pattern: "/grpc.testing.TestService/*", To: []Weighted{{Backend: "good"}}})
+			o.Backends = append(o.Backends, Backend{Name: "good", Targets: []string{startService(t, named("good"))}})
+			address := startProxy(t, o)
+			hurt := neighbour(t, address)
+			p := rawCaller(t, address)
 			p.must(p.call(1, true))
 			p.wantStatus(1, map[codes.Code]string{codes.OK: "0", codes.Internal: "13", codes.Unavailable: "14"}[c.want])
+			hurt()
+			if n := counted(t, o.Metrics.GRPC.Handled.WithLabelValues("*", "*", c.want.String())); n != 1 {
+				t.Errorf("%v calls were counted as %v", n, c.want)
+			}
+			ended := 0.0
+			for _, reason := range []string{"backend_protocol", "nuisance", "headers"} {
+				ended += counted(t, o.Metrics.GRPC.Abuses.WithLabelValues(reason))
+			}
+			if (c.want == codes.Unavailable) != (ended == 1) {
+				t.Errorf("%v connections were counted as ended for what the backend did", ended)
+			}
 		})
 	}
 }

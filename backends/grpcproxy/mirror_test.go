@@ -54,6 +54,7 @@ func replying(name string) service {
 }
 
 func TestMirrorComparesAnswers(t *testing.T) {
+	t.Parallel()
 	other := replying("b")
 	other.unary = func(context.Context, *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
 		return &testgrpc.SimpleResponse{ServerId: "a", Username: "somebody", Payload: &testgrpc.Payload{Body: make([]byte, 100)}}, nil
@@ -135,6 +136,7 @@ func TestMirrorCopiesServerStreamsAndNoOthers(t *testing.T) {
 }
 
 func TestMirrorGetsItsPercentage(t *testing.T) {
+	t.Parallel()
 	p, conn := mirrorProxy(t, startService(t, named("a")), startService(t, named("a")), Mirror{Percent: 25, Compare: "bytes"})
 	client := testgrpc.NewTestServiceClient(conn)
 	const calls = 400
@@ -150,6 +152,7 @@ func TestMirrorGetsItsPercentage(t *testing.T) {
 
 // TestRealCallsDoNotFeelTheMirror has a mirror that hangs, is not there, dies in the answer, or answers 100 MB.
 func TestRealCallsDoNotFeelTheMirror(t *testing.T) {
+	t.Parallel()
 	gone := listen(t)
 	_ = gone.Close()
 	release := make(chan struct{})
@@ -174,6 +177,7 @@ func TestRealCallsDoNotFeelTheMirror(t *testing.T) {
 		}}, grpc.MaxSendMsgSize(2*mirrorHuge)),
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p, conn := mirrorProxy(t, startService(t, replying("a")), copy, Mirror{Compare: "bytes"})
 			client := testgrpc.NewTestServiceClient(conn)
 			calls := 30

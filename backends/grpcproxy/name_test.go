@@ -125,6 +125,7 @@ func answerers(t *testing.T, client testgrpc.TestServiceClient, names ...string)
 }
 
 func TestNameIsLookedUpAgain(t *testing.T) {
+	t.Parallel()
 	_, port, err := net.SplitHostPort(startService(t, named("one"))) // on 127.0.0.1
 	if err != nil {
 		t.Fatal(err)
@@ -172,9 +173,11 @@ func TestServiceRecordTellsHostsAndPorts(t *testing.T) {
 }
 
 func TestServiceRecordsShareCallsByWeight(t *testing.T) {
+	t.Parallel()
 	const calls = 400
 	for balance, least := range map[string]int{roundRobin: 73, leastRequest: 70, ringHash: 50} { // per cent, of 75
 		t.Run(balance, func(t *testing.T) {
+			t.Parallel()
 			s := services(record(t, "a.test.", startService(t, named("heavy")), 1, 30), record(t, "a.test.", startService(t, named("light")), 1, 10),
 				record(t, "a.test.", startService(t, named("hardly")), 1, 0), record(t, "a.test.", startService(t, named("spare")), 2, 50))
 			o := everything("srv:///greeter.test.")
@@ -213,6 +216,7 @@ func TestServiceRecordsShareCallsByWeight(t *testing.T) {
 }
 
 func TestSpareTargetOfAServiceAnswersOnlyForTheFirst(t *testing.T) {
+	t.Parallel()
 	l := listen(t)
 	first := grpc.NewServer()
 	testgrpc.RegisterTestServiceServer(first, named("first"))
@@ -230,6 +234,7 @@ func TestSpareTargetOfAServiceAnswersOnlyForTheFirst(t *testing.T) {
 }
 
 func TestUnknownNameIsToldAndLookedUpAgain(t *testing.T) {
+	t.Parallel()
 	address := startService(t, named("b"))
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {

@@ -102,6 +102,7 @@ func reflected(t *testing.T, conn *grpc.ClientConn, method string, symbol string
 }
 
 func TestReflectionOfAllBackendsIsOne(t *testing.T) {
+	t.Parallel()
 	older := startReflecting(t, named("older"), func(s *grpc.Server) { grpcreflection.Register(s) })
 	newer := startReflecting(t, named("newer"), func(s *grpc.Server) {
 		healthpb.RegisterHealthServer(s, grpchealth.NewServer())

@@ -17,6 +17,7 @@ import (
 )
 
 func TestCallsSplitByWeight(t *testing.T) {
+	t.Parallel()
 	const calls = splitCalls
 	o := Options{
 		Routes: []Route{{Pattern: "*", To: []Weighted{{"old", 90}, {"new", 10}}}},

@@ -49,6 +49,7 @@ func (f *failing) calls() string {
 }
 
 func TestFailedCallIsTriedAgainAsConfigured(t *testing.T) {
+	t.Parallel()
 	busy, broken := status.Error(codes.Unavailable, "busy"), status.Error(codes.Internal, "broken")
 	for name, c := range map[string]struct {
 		retry  Retry
@@ -107,6 +108,7 @@ func TestCallWhoseResponseHasBegunIsNotTriedAgain(t *testing.T) {
 }
 
 func TestRetriesOverTheBudgetAreNotSent(t *testing.T) {
+	t.Parallel()
 	const calls = 20
 	arrived, release := make(chan struct{}, calls), make(chan struct{})
 	o := everything(startService(t, service{unary: func(context.Context, *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
@@ -134,8 +136,8 @@ func TestRetriesOverTheBudgetAreNotSent(t *testing.T) {
 	}
 }
 
-// restartEvery stops and starts an interop server on one address until the returned function is called.
-func restartEvery(t *testing.T, interval time.Duration) (address string, stop func()) {
+// restartEvery stops and starts a service on one address until the returned function is called.
+func restartEvery(t *testing.T, interval time.Duration, service testgrpc.TestServiceServer, halt func(*grpc.Server)) (address string, stop func()) {
 	t.Helper()
 	l := listen(t)
 	address = l.Addr().String()
@@ -144,7 +146,7 @@ func restartEvery(t *testing.T, interval time.Duration) (address string, stop fu
 		defer close(ended)
 		for {
 			server := grpc.NewServer()
-			testgrpc.RegisterTestServiceServer(server, named("restarting"))
+			testgrpc.RegisterTestServiceServer(server, service)
 			served := make(chan struct{})
 			go func() {
 				_ = server.Serve(l) // stopped below
@@ -154,7 +156,7 @@ func restartEvery(t *testing.T, interval time.Duration) (address string, stop fu
 			case <-done:
 			case <-time.After(interval):
 			}
-			server.Stop() // cuts what runs
+			halt(server)
 			<-served
 			select {
 			case <-done:
@@ -175,7 +177,8 @@ func restartEvery(t *testing.T, interval time.Duration) (address string, stop fu
 }
 
 func TestRestartingBackendCostsNoCall(t *testing.T) {
-	address, stop := restartEvery(t, restartInterval)
+	t.Parallel()
+	address, stop := restartEvery(t, restartInterval, named("restarting"), (*grpc.Server).Stop) // which cuts what runs
 	defer stop()
 	o := everything(address, startService(t, named("steady")))
 	o.Routes[0].Retry = Retry{Attempts: 4, Budget: 1}
@@ -202,10 +205,11 @@ func TestRestartingBackendCostsNoCall(t *testing.T) {
 			t.Errorf("%q never answered", name)
 		}
 	}
-	t.Logf("%d calls, none failed", calls.Load())
+	t.Logf("figure: %d calls while a backend restarted every %v, none failed", calls.Load(), restartInterval)
 }
 
 func TestCallWaitsUntilTheBackendIsReady(t *testing.T) {
+	t.Parallel()
 	l := listen(t)
 	address := l.Addr().String()
 	_ = l.Close()

@@ -156,6 +156,7 @@ func TestCallsOverTheConcurrencyAreRefusedAndTheOthersCounted(t *testing.T) {
 }
 
 func TestLiveConnectionFollowsNewRoutes(t *testing.T) {
+	t.Parallel()
 	first, second := startService(t, named("first")), startService(t, named("second"))
 	o := everything(first)
 	p, err := New(o)

@@ -95,6 +95,7 @@ func (a *authority) serverCredentials(t *testing.T, mutual bool) grpc.ServerOpti
 func bytesOf(a, b string) (x, y []byte) { return []byte(a), []byte(b) }
 
 func TestInteropOverTLS(t *testing.T) {
+	t.Parallel()
 	ca := newAuthority(t)
 	for name, mutual := range map[string]bool{"TLS": false, "mTLS": true} {
 		t.Run(name, func(t *testing.T) {

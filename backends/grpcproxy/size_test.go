@@ -8,7 +8,7 @@ import "time"
 const (
 	agedFor         = 500 * time.Millisecond
 	restartInterval = 200 * time.Millisecond
-	restartingFor   = 1500 * time.Millisecond
+	restartingFor   = 900 * time.Millisecond
 	splitCalls      = 2000
 	mirrorHuge      = 20 << 20
 	streamsMany     = 2000

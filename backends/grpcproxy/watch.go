@@ -41,6 +41,7 @@ func (p *Proxy) watch() {
 // look is one round of the watch.
 func (p *Proxy) look() {
 	now := p.now()
+	p.metrics.GRPC.Buffered.Set(float64(p.budget.used.Load()))
 	p.mu.Lock()
 	conns := make([]*conn, 0, len(p.callers)+len(p.others))
 	for c := range p.callers {

@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/net/http2"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+
+	"gateway/internal/metrics"
 )
 
 // TestBackendThatSendsMoreThanItMay is told so, and the caller gets what was sent before.
@@ -62,8 +64,9 @@ func TestCallerThatSendsMoreThanItMay(t *testing.T) {
 
 // TestStoppedReaderStallsNobodyElse has one stream that is not read, while others on the same two connections go on.
 func TestStoppedReaderStallsNobodyElse(t *testing.T) {
+	t.Parallel()
 	body := bytes.Repeat([]byte{1}, 1<<20)
-	address := startProxy(t, everything(startService(t, service{
+	o := everything(startService(t, service{
 		bidi: func(s testgrpc.TestService_FullDuplexCallServer) error {
 			for {
 				if err := s.Send(&testgrpc.StreamingOutputCallResponse{Payload: &testgrpc.Payload{Body: body}}); err != nil {
@@ -72,7 +75,9 @@ func TestStoppedReaderStallsNobodyElse(t *testing.T) {
 			}
 		},
 		unary: named("b").unary,
-	})))
+	}))
+	o.Metrics = metrics.New()
+	address := startProxy(t, o)
 	client := testgrpc.NewTestServiceClient(connect(t, address))
 	stalled, err := client.FullDuplexCall(testContext(t))
 	if err != nil {
@@ -86,12 +91,20 @@ func TestStoppedReaderStallsNobodyElse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	isHeldBack(t, o)
+}
+
+// isHeldBack waits until it is counted that something waits for a slow reader.
+func isHeldBack(t *testing.T, o Options) {
+	t.Helper()
+	eventually(t, "what waits for the reader is counted", func() bool { return counted(t, o.Metrics.GRPC.Buffered) > 0 })
 }
 
 // TestSocketThatIsNotReadStallsNobodyElse is the same with a whole connection that is not read.
 func TestSocketThatIsNotReadStallsNobodyElse(t *testing.T) {
+	t.Parallel()
 	body := bytes.Repeat([]byte{1}, 1<<20)
-	address := startProxy(t, everything(startService(t, service{
+	o := everything(startService(t, service{
 		bidi: func(s testgrpc.TestService_FullDuplexCallServer) error {
 			for {
 				if err := s.Send(&testgrpc.StreamingOutputCallResponse{Payload: &testgrpc.Payload{Body: body}}); err != nil {
@@ -100,7 +113,9 @@ func TestSocketThatIsNotReadStallsNobodyElse(t *testing.T) {
 			}
 		},
 		unary: named("b").unary,
-	})))
+	}))
+	o.Metrics = metrics.New()
+	address := startProxy(t, o)
 	p := rawCaller(t, address, http2.Setting{ID: http2.SettingInitialWindowSize, Val: windowMax})
 	p.must(p.WriteWindowUpdate(0, windowMax-windowDefault))
 	for stream := uint32(1); stream < 40; stream += 2 {
@@ -113,9 +128,10 @@ func TestSocketThatIsNotReadStallsNobodyElse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	isHeldBack(t, o)
 }
 
-// TestManyStreamsOnOneConnection holds streamsMany calls open at once.
+// TestManyStreamsOnOneConnection holds streamsMany calls open at once, while a neighbour calls.
 func TestManyStreamsOnOneConnection(t *testing.T) {
 	var entered sync.WaitGroup
 	entered.Add(streamsMany)
@@ -124,9 +140,10 @@ func TestManyStreamsOnOneConnection(t *testing.T) {
 		entered.Done()
 		<-leave
 		return nil
-	}}))
-	o.StreamsMax = streamsMany
-	client := testgrpc.NewTestServiceClient(connect(t, startProxy(t, o)))
+	}, unary: named("b").unary}))
+	o.StreamsMax, o.Metrics = streamsMany, metrics.New()
+	address := startProxy(t, o)
+	client := testgrpc.NewTestServiceClient(connect(t, address))
 	var all sync.WaitGroup
 	for range streamsMany {
 		all.Go(func() {
@@ -141,8 +158,13 @@ func TestManyStreamsOnOneConnection(t *testing.T) {
 		})
 	}
 	entered.Wait()
+	neighbour(t, address)()
+	started := counted(t, o.Metrics.GRPC.Started.WithLabelValues("*", "*"))
 	close(leave)
 	all.Wait()
+	if started <= streamsMany {
+		t.Errorf("%v calls were counted as started, %d were open and a neighbour called", started, streamsMany)
+	}
 }
 
 func TestStreamOverTheLimitIsRefused(t *testing.T) {

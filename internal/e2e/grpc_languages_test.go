@@ -63,6 +63,7 @@ func TestGRPCOfOtherLanguages(t *testing.T) {
 	}
 	for server, serve := range languagePeers {
 		t.Run("server by "+server, func(t *testing.T) {
+			t.Parallel()
 			g := startGateway(t, `listen "127.0.0.1:0" {
   name = "public"
 }

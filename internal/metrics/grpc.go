@@ -5,7 +5,8 @@ import "github.com/prometheus/client_golang/prometheus"
 // GRPC is what the gRPC proxy counts. The grpc_server metrics have the names that gRPC servers' own have, and their labels:
 // a route's service and method, "*" for any, so that callers cannot make series.
 type GRPC struct {
-	Abuses *prometheus.CounterVec // reason: resets, nuisance, unread, headers, slow
+	Abuses   *prometheus.CounterVec // reason: resets, nuisance, unread, headers, slow; protocol, backend_protocol: errors of a caller, of a backend
+	Buffered prometheus.Gauge
 
 	Started  *prometheus.CounterVec   // grpc_service, grpc_method
 	Handled  *prometheus.CounterVec   // grpc_service, grpc_method, grpc_code
@@ -31,7 +32,12 @@ func newGRPC(r *prometheus.Registry) *GRPC {
 		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	}, method)
 	r.MustRegister(seconds)
+	buffered := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "gateway", Name: "grpc_buffered_bytes", Help: "What calls hold back for slow readers, for retries and for mirrors.",
+	})
+	r.MustRegister(buffered)
 	return &GRPC{
+		Buffered: buffered,
 		Abuses:   counter("gateway", "grpc_abuses_total", "HTTP/2 connections ended because of what the peer did, by reason.", "reason"),
 		Started:  counter("", "grpc_server_started_total", "Calls that began.", method...),
 		Handled:  counter("", "grpc_server_handled_total", "Calls that ended, by status code.", with("grpc_code")...),

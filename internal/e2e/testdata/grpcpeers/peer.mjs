@@ -10,50 +10,75 @@ const method = (name, requestStream, responseStream) => ({
 });
 const service = {
   Unary: method("Unary", false, false), Down: method("Down", false, true), Up: method("Up", true, false),
-  Both: method("Both", true, true), Fail: method("Fail", false, false), Hang: method("Hang", false, false),
-  Ended: method("Ended", false, false), Missing: method("Missing", false, false),
+  Both: method("Both", true, true), Began: method("Began", false, false), Ended: method("Ended", false, false), Missing: method("Missing", false, false),
 };
 
+// Happenings counts what happens, for calls that each wait for one.
+class Happenings {
+  count = 0;
+  waiting = [];
+  happened() {
+    this.count++;
+    this.tell();
+  }
+  wait(call, reply) {
+    this.waiting.push(() => reply(null, Buffer.from("yes")));
+    this.tell();
+  }
+  tell() {
+    for (; this.count && this.waiting.length; this.count--) this.waiting.shift()();
+  }
+}
+
 function serve() {
-  let ended = 0;
-  const waiting = [];
+  const hung = new Happenings(), over = new Happenings();
+  // begin sends initial metadata; it reports whether the call is to be answered, with the trailers for that. Otherwise it
+  // fails the call, or notes that it hangs, and that it is over.
+  const begin = (call, fail) => {
+    const head = new grpc.Metadata(), tail = new grpc.Metadata();
+    head.set("x-echo", call.metadata.get("x-echo")[0] ?? "");
+    tail.set("x-trail-bin", call.metadata.get("x-echo-bin")[0] ?? Buffer.alloc(0));
+    call.sendMetadata(head);
+    const what = call.metadata.get("x-do")[0] ?? "answer";
+    if (what === "answer") return tail;
+    if (call.write) call.write(Buffer.from("first"));
+    if (what === "hang") {
+      call.on("cancelled", () => over.happened());
+      hung.happened();
+    }
+    if (what === "fail") {
+      const metadata = new grpc.Metadata();
+      metadata.set("grpc-status-details-bin", details);
+      fail({ code: grpc.status.FAILED_PRECONDITION, details: "d\u00e9tail 100%", metadata });
+    }
+    return null;
+  };
   const { Missing, ...implemented } = service;
   const server = new grpc.Server({ "grpc.max_receive_message_length": -1 });
   server.addService(implemented, {
     Unary(call, reply) {
-      const head = new grpc.Metadata(), tail = new grpc.Metadata();
-      head.set("x-echo", call.metadata.get("x-echo")[0] ?? "");
-      tail.set("x-trail-bin", call.metadata.get("x-echo-bin")[0] ?? Buffer.alloc(0));
-      call.sendMetadata(head);
-      reply(null, call.request, tail);
+      const tail = begin(call, reply);
+      if (tail) reply(null, call.request, tail);
     },
     Down(call) {
+      const tail = begin(call, (e) => call.emit("error", e));
+      if (!tail) return;
       for (let n = 0; n < Number(call.request); n++) call.write(Buffer.from(String(n)));
-      call.end();
+      call.end(tail);
     },
     Up(call, reply) {
-      const all = [];
+      const tail = begin(call, reply), all = [];
       call.on("data", (b) => all.push(b.toString()));
-      call.on("end", () => reply(null, Buffer.from(all.join(","))));
+      call.on("end", () => tail && reply(null, Buffer.from(all.join(",")), tail));
     },
     Both(call) {
+      const tail = begin(call, (e) => call.emit("error", e));
+      if (!tail) return;
       call.on("data", (b) => call.write(b));
-      call.on("end", () => call.end());
+      call.on("end", () => call.end(tail));
     },
-    Fail(call, reply) {
-      const metadata = new grpc.Metadata();
-      metadata.set("grpc-status-details-bin", details);
-      reply({ code: grpc.status.FAILED_PRECONDITION, details: "d\u00e9tail 100%", metadata });
-    },
-    Hang(call) {
-      call.on("cancelled", () => (waiting.length ? waiting.shift()() : ended++));
-    },
-    Ended(call, reply) {
-      if (ended > 0) {
-        ended--;
-        reply(null, Buffer.from("yes"));
-      } else waiting.push(() => reply(null, Buffer.from("yes")));
-    },
+    Began: (call, reply) => hung.wait(call, reply),
+    Ended: (call, reply) => over.wait(call, reply),
   });
   server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (err, port) => {
     if (err) throw err;
@@ -62,57 +87,69 @@ function serve() {
   process.stdin.on("end", () => process.exit(0)).resume(); // until the test closes it
 }
 
+const big = Buffer.alloc(1 << 20, "abc");
+const kinds = { // what is sent, what is answered
+  Unary: [[big], [big]],
+  Down: [["50"], [...Array(50).keys()]],
+  Up: [["a", "b", "c"], ["a,b,c"]],
+  Both: [["x", "y".repeat(70000)], ["x", "y".repeat(70000)]],
+};
+
 async function call(target) {
   const problems = [];
   const expect = (what, got, want) => {
     if (String(got) !== String(want)) problems.push(`${what}: got ${String(got).slice(0, 100)}, want ${String(want).slice(0, 100)}`);
   };
   const client = new (grpc.makeGenericClientConstructor(service, "peer.Echo"))(target, grpc.credentials.createInsecure());
-  const soon = () => ({ deadline: Date.now() + 20000 });
-  const collect = (stream) => new Promise((resolve, reject) => {
-    const all = [];
-    stream.on("data", (b) => all.push(b.toString())).on("end", () => resolve(all)).on("error", reject);
-  });
-  const failure = (start) => new Promise((resolve) => start((err, reply) => resolve(err ?? { code: "answered " + reply })));
+  const soon = (ms = 20000) => ({ deadline: Date.now() + ms });
 
-  const big = Buffer.alloc(1 << 20, "abc");
-  const metadata = new grpc.Metadata();
-  metadata.set("x-echo", "hello");
-  metadata.set("x-echo-bin", Buffer.from([0, 255]));
-  await new Promise((resolve) => {
-    let head, reply, tail;
-    client.Unary(big, metadata, soon(), (err, got) => { expect("unary error", err, null); reply = got; })
-      .on("metadata", (m) => (head = m))
-      .on("status", (s) => { tail = s.metadata; setImmediate(check); });
-    function check() {
-      expect("unary", reply?.equals(big), true);
-      expect("initial metadata", head?.get("x-echo")[0], "hello");
-      expect("trailing metadata", tail.get("x-trail-bin")[0]?.toString("hex"), "00ff");
-      resolve();
-    }
+  // run makes a call of any kind and tells how it ended. One that is to hang keeps its request open; started is given it.
+  const run = (name, what, ms, started = () => {}) => new Promise((resolve) => {
+    const { requestStream, responseStream } = service[name];
+    const sent = kinds[name][0].map((b) => Buffer.from(b));
+    const metadata = new grpc.Metadata();
+    metadata.set("x-echo", "hello");
+    metadata.set("x-echo-bin", Buffer.from([0, 255]));
+    if (what !== "answer") metadata.set("x-do", what);
+    const result = { answers: [] };
+    const args = requestStream ? [metadata, soon(ms)] : [sent[0], metadata, soon(ms)];
+    if (!responseStream) args.push((err, b) => b && result.answers.push(b));
+    const c = client[name](...args);
+    if (responseStream) c.on("data", (b) => result.answers.push(b)).on("error", () => {}); // the status tells
+    c.on("metadata", (m) => (result.head = m));
+    c.on("status", (s) => { result.status = s; setImmediate(resolve, result); });
+    if (requestStream) for (const b of sent) c.write(b);
+    if (requestStream && what !== "hang") c.end();
+    started(c);
   });
-  expect("server stream", await collect(client.Down(Buffer.from("50"), new grpc.Metadata(), soon())), [...Array(50).keys()]);
-  await new Promise((resolve) => {
-    const up = client.Up(new grpc.Metadata(), soon(), (err, reply) => { expect("client stream", err ?? reply, "a,b,c"); resolve(); });
-    for (const b of ["a", "b", "c"]) up.write(Buffer.from(b));
-    up.end();
-  });
-  const both = client.Both(new grpc.Metadata(), soon());
-  const echoed = collect(both);
-  both.write(Buffer.from("x"));
-  both.end(Buffer.alloc(70000, "y"));
-  expect("both ways", await echoed, ["x", "y".repeat(70000)]);
-  let err = await failure((done) => client.Fail(Buffer.alloc(0), new grpc.Metadata(), soon(), done));
-  expect("code", err.code, grpc.status.FAILED_PRECONDITION);
-  expect("message", err.details, "d\u00e9tail 100%");
-  expect("rich error", err.metadata?.get("grpc-status-details-bin")[0], details);
-  err = await failure((done) => client.Hang(Buffer.alloc(0), new grpc.Metadata(), { deadline: Date.now() + 300 }, done));
-  expect("deadline", err.code, grpc.status.DEADLINE_EXCEEDED);
-  expect("server saw the deadline", await new Promise((resolve) => client.Ended(Buffer.alloc(0), new grpc.Metadata(), soon(), (e, r) => resolve(e ?? r))), "yes");
-  err = await failure((done) => client.Hang(Buffer.alloc(0), new grpc.Metadata(), soon(), done).cancel());
-  expect("cancelled", err.code, grpc.status.CANCELLED);
-  err = await failure((done) => client.Missing(Buffer.alloc(0), new grpc.Metadata(), soon(), done));
-  expect("unknown method", err.code, grpc.status.UNIMPLEMENTED);
+  const serverSaw = (what, method) => new Promise((resolve) => client[method](Buffer.alloc(0), new grpc.Metadata(), soon(), (err, b) => {
+    expect(`${what}: ${method}`, err ?? b, "yes");
+    resolve();
+  }));
+
+  for (const [name, [, want]] of Object.entries(kinds)) {
+    let r = await run(name, "answer");
+    expect(name, r.answers, want);
+    expect(name + ": status", r.status.code, grpc.status.OK);
+    expect(name + ": initial metadata", r.head?.get("x-echo")[0], "hello");
+    expect(name + ": trailing metadata", r.status.metadata.get("x-trail-bin")[0]?.toString("hex"), "00ff");
+    const first = service[name].responseStream ? ["first"] : [];
+    r = await run(name, "fail");
+    expect(name + ": answers before the error", r.answers, first);
+    expect(name + ": error", r.status.code, grpc.status.FAILED_PRECONDITION);
+    expect(name + ": message", r.status.details, "d\u00e9tail 100%");
+    expect(name + ": rich error", r.status.metadata.get("grpc-status-details-bin")[0], details);
+    r = await run(name, "hang", 1000);
+    expect(name + ": answers before the deadline", r.answers, first);
+    expect(name + ": deadline", r.status.code, grpc.status.DEADLINE_EXCEEDED);
+    await serverSaw(name + ": deadline", "Began");
+    await serverSaw(name + ": deadline", "Ended");
+    r = await run(name, "hang", undefined, (c) => serverSaw(name + ": cancelled", "Began").then(() => c.cancel()));
+    expect(name + ": cancelled", r.status.code, grpc.status.CANCELLED);
+    await serverSaw(name + ": cancelled", "Ended");
+  }
+  const err = await new Promise((resolve) => client.Missing(Buffer.alloc(0), new grpc.Metadata(), soon(), (e) => resolve(e)));
+  expect("unknown method", err?.code, grpc.status.UNIMPLEMENTED);
   client.close();
   console.log(problems.join("\n"));
   process.exit(problems.length ? 1 : 0);

@@ -2,6 +2,9 @@
 
     peer.py server             serves peer.Echo, prints its port
     peer.py client HOST:PORT   calls each of its methods, prints what is wrong, exits 0 if nothing is
+
+A method of each kind does what the metadata x-do says: answer (when it is not there), fail with a rich error, or hang until
+the call is over. Began answers when a call has begun to hang, Ended when it is over.
 """
 
 import sys
@@ -11,45 +14,64 @@ from concurrent import futures
 import grpc
 
 DETAILS = b"\x08\x09\x12\x04rich"
-cancelled = threading.Semaphore(0)
+hung = threading.Semaphore(0)
+over = threading.Semaphore(0)
 
 
-def unary(request, context):
+def begin(context):
+    """Sends initial metadata, and reports what the call is to do."""
     metadata = dict(context.invocation_metadata())
     context.send_initial_metadata((("x-echo", metadata.get("x-echo", "")),))
     context.set_trailing_metadata((("x-trail-bin", metadata.get("x-echo-bin", b"")),))
+    return metadata.get("x-do", "answer")
+
+
+def end(context, do):
+    """Fails or hangs, if the call is to."""
+    if do == "fail":
+        context.set_trailing_metadata((("grpc-status-details-bin", DETAILS),))
+        context.abort(grpc.StatusCode.FAILED_PRECONDITION, "d\u00e9tail 100%")
+    if do == "hang":
+        hung.release()
+        done = threading.Event()
+        if context.add_callback(done.set):
+            done.wait(20)
+        over.release()
+
+
+def unary(request, context):
+    end(context, begin(context))
     return request
 
 
 def down(request, context):
+    do = begin(context)
+    if do != "answer":
+        yield b"first"
+    end(context, do)
     for n in range(int(request)):
         yield b"%d" % n
 
 
 def up(requests, context):
+    end(context, begin(context))
     return b",".join(requests)
 
 
 def both(requests, context):
+    do = begin(context)
+    if do != "answer":
+        yield b"first"
+    end(context, do)
     yield from requests
 
 
-def fail(request, context):
-    context.set_trailing_metadata((("grpc-status-details-bin", DETAILS),))
-    context.abort(grpc.StatusCode.FAILED_PRECONDITION, "d\u00e9tail 100%")
-
-
-def hang(request, context):
-    done = threading.Event()
-    context.add_callback(done.set)
-    done.wait(20)
-    cancelled.release()
-    return b""
+def began(request, context):
+    return b"yes" if hung.acquire(timeout=10) else b"no"
 
 
 def ended(request, context):
-    """Answers when a hung call has ended."""
-    return b"yes" if cancelled.acquire(timeout=10) else b"no"
+    return b"yes" if over.acquire(timeout=10) else b"no"
 
 
 def server():
@@ -59,8 +81,7 @@ def server():
         "Down": grpc.unary_stream_rpc_method_handler(down),
         "Up": grpc.stream_unary_rpc_method_handler(up),
         "Both": grpc.stream_stream_rpc_method_handler(both),
-        "Fail": grpc.unary_unary_rpc_method_handler(fail),
-        "Hang": grpc.unary_unary_rpc_method_handler(hang),
+        "Began": grpc.unary_unary_rpc_method_handler(began),
         "Ended": grpc.unary_unary_rpc_method_handler(ended),
     }),))
     port = s.add_insecure_port("127.0.0.1:0")
@@ -70,47 +91,80 @@ def server():
     s.stop(0)
 
 
+BIG = bytes(range(256)) * 4000
+KINDS = {  # the kind of call, what is sent, what is answered
+    "Unary": ("unary_unary", [BIG], [BIG]),
+    "Down": ("unary_stream", [b"50"], [b"%d" % n for n in range(50)]),
+    "Up": ("stream_unary", [b"a", b"b", b"c"], [b"a,b,c"]),
+    "Both": ("stream_stream", [b"x", b"y" * 70000], [b"x", b"y" * 70000]),
+}
+
+
+class Call:
+    """A call of any kind, while it runs. One that is to hang keeps its request open."""
+
+    def __init__(self, channel, name, do, timeout=20):
+        kind, requests, _ = KINDS[name]
+        metadata = (("x-echo", "hello"), ("x-echo-bin", b"\x00\xff")) + ((("x-do", do),) if do != "answer" else ())
+        self.one, self.released = kind.endswith("unary"), threading.Event()
+        if do != "hang":
+            self.released.set()
+        method = getattr(channel, kind)("/peer.Echo/" + name)
+        start = method.future if self.one else method
+        self.call = start(self.sent(requests) if kind.startswith("stream") else requests[0], timeout=timeout, metadata=metadata)
+
+    def sent(self, requests):
+        yield from requests
+        self.released.wait(20)
+
+    def finish(self):
+        """Returns the answers and the code."""
+        answers = []
+        try:
+            if self.one:
+                answers.append(self.call.result())
+            else:
+                answers.extend(self.call)
+        except (grpc.RpcError, grpc.FutureCancelledError):
+            pass  # the code tells
+        self.released.set()
+        return answers, self.call.code()
+
+
 def client(target):
     problems = []
 
     def expect(what, got, want):
         if got != want:
-            problems.append("%s: got %r, want %r" % (what, got, want))
-
-    def failure(call):
-        try:
-            return "answered %r" % call()
-        except grpc.RpcError as e:
-            return e
+            problems.append("%s: got %.200r, want %.200r" % (what, got, want))
 
     with grpc.insecure_channel(target) as channel:
-        def method(kind, name):
-            return getattr(channel, kind)("/peer.Echo/" + name)
+        def server_saw(what, method):
+            expect("%s: %s" % (what, method), channel.unary_unary("/peer.Echo/" + method)(b"", timeout=20), b"yes")
 
-        big = bytes(range(256)) * 4000
-        reply, call = method("unary_unary", "Unary").with_call(
-            big, timeout=20, metadata=(("x-echo", "hello"), ("x-echo-bin", b"\x00\xff")))
-        expect("unary", reply, big)
-        expect("initial metadata", dict(call.initial_metadata()).get("x-echo"), "hello")
-        expect("trailing metadata", dict(call.trailing_metadata()).get("x-trail-bin"), b"\x00\xff")
-        expect("server stream", list(method("unary_stream", "Down")(b"50", timeout=20)), [b"%d" % n for n in range(50)])
-        expect("client stream", method("stream_unary", "Up")(iter([b"a", b"b", b"c"]), timeout=20), b"a,b,c")
-        expect("both ways", list(method("stream_stream", "Both")(iter([b"x", b"y" * 70000]), timeout=20)), [b"x", b"y" * 70000])
-        e = failure(lambda: method("unary_unary", "Fail")(b"", timeout=20))
-        expect("code", getattr(e, "code", lambda: e)(), grpc.StatusCode.FAILED_PRECONDITION)
-        expect("message", getattr(e, "details", lambda: e)(), "d\u00e9tail 100%")
-        expect("rich error", dict(e.trailing_metadata()).get("grpc-status-details-bin"), DETAILS)
-        e = failure(lambda: method("unary_unary", "Hang")(b"", timeout=0.3))
-        expect("deadline", getattr(e, "code", lambda: e)(), grpc.StatusCode.DEADLINE_EXCEEDED)
-        expect("server saw the deadline", method("unary_unary", "Ended")(b"", timeout=20), b"yes")
-        hung = method("unary_unary", "Hang").future(b"", timeout=20)
-        hung.cancel()
-        expect("cancelled", hung.cancelled(), True)
-        hung = method("stream_stream", "Both")(iter(lambda: threading.Event().wait(1) and b"", b"end"), timeout=20)
-        hung.cancel()
-        expect("stream cancelled", hung.code(), grpc.StatusCode.CANCELLED)
-        e = failure(lambda: method("unary_unary", "Missing")(b"", timeout=20))
-        expect("unknown method", getattr(e, "code", lambda: e)(), grpc.StatusCode.UNIMPLEMENTED)
+        for name, (kind, _, want) in KINDS.items():
+            c = Call(channel, name, "answer")
+            expect(name, c.finish(), (want, grpc.StatusCode.OK))
+            expect(name + ": initial metadata", dict(c.call.initial_metadata()).get("x-echo"), "hello")
+            expect(name + ": trailing metadata", dict(c.call.trailing_metadata()).get("x-trail-bin"), b"\x00\xff")
+            first = [b"first"] if kind.endswith("stream") else []
+            c = Call(channel, name, "fail")
+            expect(name + ": error", c.finish(), (first, grpc.StatusCode.FAILED_PRECONDITION))
+            expect(name + ": message", c.call.details(), "d\u00e9tail 100%")
+            expect(name + ": rich error", dict(c.call.trailing_metadata()).get("grpc-status-details-bin"), DETAILS)
+            c = Call(channel, name, "hang", timeout=1)
+            expect(name + ": deadline", c.finish(), (first, grpc.StatusCode.DEADLINE_EXCEEDED))
+            server_saw(name + ": deadline", "Began")
+            server_saw(name + ": deadline", "Ended")
+            c = Call(channel, name, "hang")
+            server_saw(name + ": cancelled", "Began")
+            c.call.cancel()
+            expect(name + ": cancelled", c.finish()[1], grpc.StatusCode.CANCELLED)
+            server_saw(name + ": cancelled", "Ended")
+        try:
+            expect("unknown method", channel.unary_unary("/peer.Echo/Missing")(b"", timeout=20), "an error")
+        except grpc.RpcError as e:
+            expect("unknown method", e.code(), grpc.StatusCode.UNIMPLEMENTED)
     print("\n".join(problems))
     sys.exit(1 if problems else 0)
 
