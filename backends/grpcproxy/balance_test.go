@@ -61,7 +61,7 @@ func TestLeastRequestSparesASlowTarget(t *testing.T) {
 
 func TestSameKeyMeetsTheSameTarget(t *testing.T) {
 	t.Parallel()
-	const targets, keys = 4, 200
+	const targets, keys = 4, 100
 	o := everything()
 	for i := range targets {
 		o.Backends[0].Targets = append(o.Backends[0].Targets, startService(t, named(fmt.Sprint(i))))

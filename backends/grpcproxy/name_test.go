@@ -174,7 +174,7 @@ func TestServiceRecordTellsHostsAndPorts(t *testing.T) {
 
 func TestServiceRecordsShareCallsByWeight(t *testing.T) {
 	t.Parallel()
-	const calls = 400
+	const calls = 200
 	for balance, least := range map[string]int{roundRobin: 73, leastRequest: 70, ringHash: 50} { // per cent, of 75
 		t.Run(balance, func(t *testing.T) {
 			t.Parallel()

@@ -9,7 +9,7 @@ const (
 	agedFor         = 500 * time.Millisecond
 	restartInterval = 200 * time.Millisecond
 	restartingFor   = 900 * time.Millisecond
-	splitCalls      = 2000
+	splitCalls      = 1000
 	mirrorHuge      = 20 << 20
 	streamsMany     = 2000
 )
