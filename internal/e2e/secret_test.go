@@ -16,18 +16,8 @@ import (
 	zmq "github.com/pebbe/zmq4"
 )
 
-// TestSecretsAreToldNobody gives a gateway one secret of each kind, and everybody a reason to talk of it: wrong tokens, wrong
-// keys, wrong passwords, broken reloads. None of the secrets is in the log, the status, the metrics, or an answer.
-func TestSecretsAreToldNobody(t *testing.T) {
-	public, secret, err := zmq.NewCurveKeypair()
-	must(t, err)
-	secrets := map[string]string{
-		"the admin token": "tell-nobody-admin", "the agents' token": "tell-nobody-agent", "a PLAIN password": "tell-nobody-plain", "a CURVE key": secret,
-	}
-	t.Setenv("E2E_AGENT_TOKEN", secrets["the agents' token"])
-	users := filepath.Join(t.TempDir(), "users.txt")
-	must(t, os.WriteFile(users, []byte("ada:"+secrets["a PLAIN password"]+"\n"), 0o600))
-	config := fmt.Sprintf(`
+// secretsConfig takes a CURVE key, the file of users and the admin token.
+const secretsConfig = `
 listen "127.0.0.1:0" { name = "public" }
 backend "greeter" { grpc = ["127.0.0.1:1"] }
 zmq "curve" {
@@ -54,7 +44,20 @@ admin {
   token = %q
 }
 log { level = "debug" }
-`, secret, users, secrets["the admin token"])
+`
+
+// TestSecretsAreToldNobody gives a gateway one secret of each kind, and everybody a reason to talk of it: wrong tokens, wrong
+// keys, wrong passwords, broken reloads. None of the secrets is in the log, the status, the metrics, or an answer.
+func TestSecretsAreToldNobody(t *testing.T) {
+	public, secret, err := zmq.NewCurveKeypair()
+	must(t, err)
+	secrets := map[string]string{
+		"the admin token": "tell-nobody-admin", "the agents' token": "tell-nobody-agent", "a PLAIN password": "tell-nobody-plain", "a CURVE key": secret,
+	}
+	t.Setenv("E2E_AGENT_TOKEN", secrets["the agents' token"])
+	users := filepath.Join(t.TempDir(), "users.txt")
+	must(t, os.WriteFile(users, []byte("ada:"+secrets["a PLAIN password"]+"\n"), 0o600))
+	config := fmt.Sprintf(secretsConfig, secret, users, secrets["the admin token"])
 	g := startGateway(t, config)
 	told := map[string]string{}
 
@@ -72,17 +75,7 @@ log { level = "debug" }
 	must(t, agent.Start())
 	t.Cleanup(func() { agent.Process.Kill(); agent.Wait() })
 
-	for n, broken := range []string{
-		strings.Replace(config, "token = \"", "tokne = \"", 1), strings.Replace(config, "curve_secret_key = ", "curve_secret_key = 1 + ", 1),
-		strings.Replace(config, "log {", "log { token = \""+secrets["the admin token"]+"\"\n", 1),
-	} {
-		g.replace(broken)
-		for path, authorization := range map[string]string{"/reload": "Bearer " + secrets["the admin token"], "/upgrade": "Bearer wrong"} {
-			told[fmt.Sprintf("POST %s, %d", path, n)] = asked(t, g, http.MethodPost, path, authorization)
-		}
-		check, _ := exec.Command(binary, "check", "-config", filepath.Join(g.dir, "gateway.hcl")).CombinedOutput()
-		told[fmt.Sprintf("gateway check, %d", n)] = string(check)
-	}
+	brokenReloads(t, g, config, secrets["the admin token"], told)
 	g.replace(config)
 	g.signal(syscall.SIGHUP)
 	g.waitLog("msg=reloaded generation=2", patience)
@@ -104,6 +97,22 @@ log { level = "debug" }
 				t.Errorf("%s tells %s:\n%s", where, what, text)
 			}
 		}
+	}
+}
+
+// brokenReloads breaks the lines with secrets, each in another way, and puts what is answered into told.
+func brokenReloads(t *testing.T, g *gatewayProcess, config, token string, told map[string]string) {
+	t.Helper()
+	for n, broken := range []string{
+		strings.Replace(config, "token = \"", "tokne = \"", 1), strings.Replace(config, "curve_secret_key = ", "curve_secret_key = 1 + ", 1),
+		strings.Replace(config, "log {", "log { token = \""+token+"\"\n", 1),
+	} {
+		g.replace(broken)
+		for path, authorization := range map[string]string{"/reload": "Bearer " + token, "/upgrade": "Bearer wrong"} {
+			told[fmt.Sprintf("POST %s, %d", path, n)] = asked(t, g, http.MethodPost, path, authorization)
+		}
+		check, _ := exec.Command(binary, "check", "-config", filepath.Join(g.dir, "gateway.hcl")).CombinedOutput()
+		told[fmt.Sprintf("gateway check, %d", n)] = string(check)
 	}
 }
 
