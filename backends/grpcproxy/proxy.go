@@ -1,27 +1,3 @@
-// Package grpcproxy carries gRPC calls from clients to backends, choosing by method.
-//
-// A Proxy serves HTTP/2 connections that a listener gives it. Each call goes to the most specific route that fits its
-// method, and there to a backend by weight, and to one of the backend's targets. What the proxy itself answers:
-//
-//   - no route: UNIMPLEMENTED
-//   - no connection to the backend: UNAVAILABLE, with the backend's name; the cause is in the log and in Status
-//   - a message or header fields over a limit, or too many calls waiting: RESOURCE_EXHAUSTED
-//   - a route's timeout: DEADLINE_EXCEEDED
-//   - HTTP/2 that is not gRPC: HTTP status 415 and a sentence
-//
-// # The engine
-//
-// Calls are forwarded at the level of HTTP/2 frames. Header fields are decoded and encoded again, in their order, as
-// HPACK's state belongs to a connection; message bytes are copied and not looked at, but for their length. A caller's
-// stream is mapped to a stream on a connection to a target, which calls of many callers share.
-//
-//	frame.go  input.go  blockreader.go   bytes to frames and header blocks
-//	conn.go  receive.go  settings.go     a connection: its reader, and what each frame does
-//	send.go  output.go                   what is sent: windows, batches, sockets that are full
-//	half.go  call.go  answer.go          a stream, and the call that joins two of them
-//	caller.go  target.go  backend.go     the two roles of a connection, and where connections come from
-//
-// Each connection has one goroutine, which reads. There is none for a stream, nor for writing, unless a socket is full.
 package grpcproxy
 
 import (

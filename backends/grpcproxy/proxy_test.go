@@ -38,6 +38,7 @@ func TestCallsSplitByWeight(t *testing.T) {
 	if n := got["new"]; n < calls/10-calls/100 || n > calls/10+calls/100 {
 		t.Errorf("new got %d of %d calls, its weight is 10 of 100", n, calls)
 	}
+	t.Logf("figure: a weight of 10 of 100 got %d of %d calls", got["new"], calls)
 }
 
 func TestMostSpecificRouteWins(t *testing.T) {
