@@ -246,3 +246,28 @@ func TestPeerThatDiesWhileBytesAreOnTheirWayIsFoundSoon(t *testing.T) {
 		})
 	}
 }
+
+func TestKeepAliveOfAnAcceptedConnectionCanBeSet(t *testing.T) {
+	l, b := listener(t, "127.0.0.1:0")
+	if _, err := dialled(t, l.Addr().String()).Write([]byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	c, err := b.AcceptBare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const idle = 7 * time.Second
+	if err := c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: idle, Interval: time.Second, Count: 2}); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) {
+		if got, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE); err != nil || got != int(idle.Seconds()) {
+			t.Errorf("idle for %d s before the first probe, %v", got, err)
+		}
+	})
+}

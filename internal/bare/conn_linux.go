@@ -114,6 +114,18 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 	return std.(syscall.Conn).SyscallConn()
 }
 
+// SetKeepAliveConfig is net.TCPConn's; of a unix socket it does nothing.
+func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
+	std, err := c.ordinary()
+	if err != nil {
+		return err
+	}
+	if tcp, ok := std.(*net.TCPConn); ok {
+		return tcp.SetKeepAliveConfig(config)
+	}
+	return nil
+}
+
 // Close closes the socket, unless its descriptor was taken.
 func (c *Conn) Close() error {
 	c.mu.Lock()
