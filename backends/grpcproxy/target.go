@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2/hpack"
+
+	"gateway/internal/bare"
 )
 
 const (
@@ -150,7 +152,7 @@ func (t *target) socket(ctx context.Context) (net.Conn, error) {
 	if t.backend.Dial != nil {
 		return t.backend.Dial.DialContext(ctx)
 	}
-	var dialer net.Dialer
+	dialer := net.Dialer{Control: bare.Control}
 	socket, err := dialer.DialContext(ctx, t.network, t.address)
 	if err != nil || t.backend.tls == nil {
 		return socket, err
