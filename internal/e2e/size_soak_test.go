@@ -9,6 +9,8 @@ const (
 	reloadZMTPConns = 2000
 	reloadStreams   = 500
 
+	queuedPeers = 200 // clients that wait for a worker, and workers that wait for a client
+
 	pairedPeers    = 50  // clients, and as many workers
 	pairedRequests = 200 // of each client
 

@@ -10,6 +10,8 @@ const (
 	reloadZMTPConns = 40
 	reloadStreams   = 10
 
+	queuedPeers = 20 // clients that wait for a worker, and workers that wait for a client
+
 	pairedPeers    = 50 // clients, and as many workers
 	pairedRequests = 40 // of each client
 
