@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	zmq "github.com/pebbe/zmq4"
@@ -18,8 +19,13 @@ const (
 // meets connects from a source address, and tells which worker answered.
 func meets(t *testing.T, g *gatewayProcess, source int) string {
 	t.Helper()
+	return meetsAt(t, g.addr("public"), source)
+}
+
+func meetsAt(t *testing.T, addr string, source int) string {
+	t.Helper()
 	client := zmqSocket(t, zmq.DEALER)
-	must(t, client.Connect(fmt.Sprintf("tcp://127.0.5.%d:0;%s", source+1, g.addr("public"))))
+	must(t, client.Connect(fmt.Sprintf("tcp://127.0.5.%d:0;%s", source+1, addr)))
 	send(t, client, "who?")
 	tag := recv(t, client)[0]
 	must(t, client.Close())
@@ -84,5 +90,32 @@ func TestSameClientMeetsTheSameAgent(t *testing.T) {
 		if tag := meets(t, gateways[source%2], source); tag != home[source] {
 			t.Errorf("source %d did not come back from %s to %s", source, tag, home[source])
 		}
+	}
+}
+
+// TestClientsBehindAProxyMeetTheirOwnAgents has HAProxy in front: affinity goes by the clients' addresses, not by the proxy's.
+func TestClientsBehindAProxyMeetTheirOwnAgents(t *testing.T) {
+	config := strings.Replace(pairConfig("agents = true", `affinity = "source"`), `{ name = "public" }`,
+		"{\n  name = \"public\"\n  proxy_protocol { trust = [\"127.0.0.1/32\"] }\n}", 1)
+	g := startGateway(t, config)
+	front := haproxy(t, fmt.Sprintf("listen in\n mode tcp\n bind fd@%%d\n server gateway %s send-proxy-v2\n", g.addr("public")))
+	for i := range affinityAgents {
+		startAgent(t, g, fmt.Sprintf("agent-%d", i), boundEcho(t, fmt.Sprintf("agent-%d", i), func(*zmq.Socket) {}), "-slots", "4")
+	}
+	g.parked(4 * affinityAgents)
+	home, used := map[int]string{}, map[string]bool{}
+	for i := range 3 * affinitySources {
+		source := i % affinitySources
+		tag := meetsAt(t, front, source)
+		if home[source] == "" {
+			home[source] = tag
+		}
+		used[tag] = true
+		if tag != home[source] {
+			t.Errorf("source %d met %s, before %s", source, tag, home[source])
+		}
+	}
+	if len(used) < affinityAgents-1 {
+		t.Errorf("%d of %d agents are used: all clients count as one", len(used), affinityAgents)
 	}
 }
