@@ -3,8 +3,8 @@
 //
 // It knows nothing of the gateway: it receives functions. It listens on loopback or on a unix socket, and asks for a
 // bearer token where one is configured; /healthz and /readyz answer without it, since probes carry none, and so do the page's
-// files, which say nothing of this gateway. Nothing
-// changes by GET, nor by a POST that a browser sends for another site's page.
+// files, which say nothing of this gateway. Nothing changes by GET, nor by a POST that a browser sends for another site's
+// page; and where loopback is all that guards it, a browser that was led here by another site's name learns nothing.
 package admin
 
 import (
@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -127,10 +128,14 @@ func profiles(on func() bool) http.Handler {
 	})
 }
 
-// guarded asks for the token before h.
+// guarded asks for the token before h, or, where there is none, for a name that no other site can have.
 func guarded(token func() string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secret := token()
+		if secret == "" && rebound(r) {
+			writeText(w, http.StatusForbidden, "Ask for 127.0.0.1, localhost or another address, or set a token in the admin block: any site can give its name this address.\n")
+			return
+		}
 		if secret != "" && subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+secret)) != 1 {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="gateway admin"`)
 			writeText(w, http.StatusUnauthorized, "This needs the token of the admin block: Authorization: Bearer TOKEN.\n")
@@ -138,6 +143,19 @@ func guarded(token func() string, h http.Handler) http.Handler {
 		}
 		h.ServeHTTP(w, r)
 	})
+}
+
+// rebound tells whether a request came to loopback by a name that DNS may have from anybody.
+func rebound(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok || !local.IP.IsLoopback() {
+		return false
+	}
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = r.Host
+	}
+	return host != "localhost" && net.ParseIP(strings.Trim(host, "[]")) == nil
 }
 
 func writeText(w http.ResponseWriter, code int, text string) {

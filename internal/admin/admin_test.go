@@ -42,6 +42,40 @@ func options() Options {
 	}
 }
 
+func TestSiteThatGivesItsNameTheLoopbackAddressLearnsNothing(t *testing.T) {
+	var token string
+	o := options()
+	o.Token = func() string { return token }
+	server := httptest.NewServer(Handler(o))
+	defer server.Close()
+	get := func(host string) int {
+		r, err := http.NewRequest("GET", server.URL+"/status", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = host
+		r.Header.Set("Authorization", "Bearer "+token)
+		answer, err := server.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		return answer.StatusCode
+	}
+	for _, good := range []string{"127.0.0.1:9000", "localhost", "localhost:9000", "[::1]:9000", "[::1]"} {
+		if code := get(good); code != http.StatusOK {
+			t.Errorf("%s is answered %d", good, code)
+		}
+	}
+	if code := get("evil.example:9000"); code != http.StatusForbidden {
+		t.Errorf("another site's name is answered %d", code)
+	}
+	token = "secret"
+	if code := get("proxy.example"); code != http.StatusOK {
+		t.Errorf("with the token, a name is answered %d", code)
+	}
+}
+
 func TestOperatorReadsMetricsStatusAndHealth(t *testing.T) {
 	for path, want := range map[string]string{
 		"/metrics": "things_total 3",
