@@ -135,16 +135,22 @@ func (g *greeter) SayHelloBidiStream(s grpc.BidiStreamingServer[demov1.HelloRequ
 // startGreeter serves g, with reflection, and returns what calls it.
 func startGreeter(t testing.TB, g *greeter) grpc.ClientConnInterface {
 	t.Helper()
-	l := listen(t)
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(64 << 20))
 	demov1.RegisterGreeterServer(server, g)
 	reflection.Register(server)
+	return serveCalls(t, server)
+}
+
+// serveCalls runs a server until the test ends, and returns what calls it.
+func serveCalls(t testing.TB, server *grpc.Server) grpc.ClientConnInterface {
+	t.Helper()
+	l := listen(t)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
 		server.Stop()
 		if err := <-served; err != nil {
-			t.Errorf("greeter: %v", err)
+			t.Errorf("service: %v", err)
 		}
 	})
 	return callsTo(t, l.Addr().String())

@@ -6,8 +6,8 @@ import "time"
 
 // Sizes that fit into a test run; size_soak_test.go has the full ones.
 const (
-	callers      = 20
-	callsEach    = 50
+	callers      = 100
+	callsEach    = 10
 	requests     = 20_000 // each way, against libzmq
 	lanesEach    = 20     // of them at a time
 	requestsWait = 20 * time.Second
