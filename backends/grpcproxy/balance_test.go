@@ -50,7 +50,7 @@ func slowShare(t *testing.T, balance string) float64 {
 func TestLeastRequestSparesASlowTarget(t *testing.T) {
 	t.Parallel()
 	even, spared := slowShare(t, roundRobin), slowShare(t, leastRequest)
-	t.Logf("the slow target of two gets %.0f%% by round_robin, %.0f%% by least_request", even*100, spared*100)
+	t.Logf("figure: the slow target of two gets %.0f%% by round_robin, %.0f%% by least_request", even*100, spared*100)
 	if even < 0.4 || even > 0.6 {
 		t.Errorf("round_robin gave it %.2f", even)
 	}

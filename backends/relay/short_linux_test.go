@@ -39,7 +39,7 @@ func TestShortConnectionsLeaveNothing(t *testing.T) {
 	if grown := liveHeap() - heap; grown > heapGrowthMax {
 		t.Errorf("the heap has grown by %d bytes", grown)
 	}
-	t.Logf("%d connections: descriptors %d, heap %d KiB", shortConnections, openDescriptors(t), liveHeap()>>10)
+	t.Logf("figure: %d connections: descriptors %d, heap %d KiB", shortConnections, openDescriptors(t), liveHeap()>>10)
 }
 
 // comeAndGo makes so many connections, each of which sends a message, gets it back and ends.

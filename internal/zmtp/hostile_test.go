@@ -338,7 +338,7 @@ func TestHalfOpenHandshakesTakeLittleMemory(t *testing.T) {
 	}
 	exchange(t, good)
 	each := int(memory()-before) / halfOpenMax
-	t.Logf("%d half-open CURVE handshakes: %d bytes of memory each", halfOpenMax, each)
+	t.Logf("figure: %d half-open CURVE handshakes: %d bytes of memory each", halfOpenMax, each)
 	if each > eachBytesMax {
 		t.Errorf("a half-open handshake takes %d bytes, want at most %d", each, eachBytesMax)
 	}
@@ -375,7 +375,7 @@ func TestAnnouncedFrameTakesNoMemoryBeforeItsBytesArrive(t *testing.T) {
 		exchange(t, good)
 	}
 	each := int(memory()-before) / attackers
-	t.Logf("%d frames of 16 MiB announced: %d bytes each", attackers, each)
+	t.Logf("figure: %d frames of 16 MiB announced: %d bytes each", attackers, each)
 	if each > eachBytesMax {
 		t.Errorf("an announced frame takes %d bytes, want at most %d", each, eachBytesMax)
 	}

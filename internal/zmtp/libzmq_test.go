@@ -225,6 +225,7 @@ func TestLibzmqUnderstandsOurSubscriptionsInBothForms(t *testing.T) {
 }
 
 func TestConnectionWithLibzmqOutlivesItsHeartbeatsAndOurs(t *testing.T) {
+	t.Parallel() // it waits
 	const beat = 50 * time.Millisecond
 	type ending struct {
 		name string

@@ -207,6 +207,7 @@ func TestWorkersOfLibzmqThatLeaveAreReplaced(t *testing.T) {
 }
 
 func TestHeartbeatingLibzmqStaysAPeer(t *testing.T) {
+	t.Parallel() // it waits
 	left := make(chan error, 10)
 	o := ofType(PULL)
 	o.Changed = func(_ *Link, up bool, err error) {
