@@ -60,8 +60,11 @@ func TestClientThatWritesAllAtOnceNeedsOneRead(t *testing.T) {
 	}
 }
 
+// longerThanPrefix leaves something in the socket.
+const longerThanPrefix = "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u5\r\n" + "the key exchange of a client that does not wait"
+
 func TestSniffedBytesAreReadBackInPiecesOfAnySize(t *testing.T) {
-	const sent = "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u5\r\n"
+	const sent = longerThanPrefix
 	for size := 1; size <= len(sent); size++ {
 		client, server := pair(t)
 		io.WriteString(client, sent)
@@ -84,7 +87,7 @@ func TestSniffedBytesAreReadBackInPiecesOfAnySize(t *testing.T) {
 }
 
 func TestRelayGetsUnreadBytesAndRawConnection(t *testing.T) {
-	const sent = "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u5\r\n"
+	const sent = longerThanPrefix
 	for taken := 0; taken <= prefixBytesMax; taken++ {
 		client, server := pair(t)
 		io.WriteString(client, sent)

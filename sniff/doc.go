@@ -35,7 +35,7 @@
 // [Server] takes a slot among all connections and one among those being sniffed before it accepts, so that it never
 // holds more than it may: the rest wait in the kernel's backlog. A connection has one deadline for all of sniffing,
 // however slowly its client dribbles; the deadline is cleared before anybody else sees the connection. One read usually
-// suffices; no more than 24 bytes are read. What cannot be matched goes to [Options.Otherwise], or is closed; it is
+// suffices; no more than 64 bytes are read. What cannot be matched goes to [Options.Otherwise], or is closed; it is
 // counted, and logged at most once a second.
 //
 // Before that, a proxy in front may say whose connection it is ([Options.ProxyFrom]), and the client may not be welcome

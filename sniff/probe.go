@@ -1,7 +1,8 @@
 package sniff
 
-// prefixBytesMax is the most that is read to classify a connection: the HTTP/2 preface, the longest signature.
-const prefixBytesMax = 24
+// prefixBytesMax is the most that is read to classify a connection. The longest signature, the HTTP/2 preface, has 24 bytes; with
+// a whole ZMTP 3 greeting (RFC 23) in one read, a relay passes it on in one packet.
+const prefixBytesMax = 64
 
 // Verdict is what a probe says of the bytes seen so far.
 type Verdict int8
@@ -33,7 +34,7 @@ type Probe func(prefix []byte) Verdict
 // Protocol is something that a connection can be recognised as.
 type Protocol struct {
 	Name      string
-	PrefixMax int // bytes after which Probe has decided; 0 and more than 24 mean 24
+	PrefixMax int // bytes after which Probe has decided; 0 and more than 64 mean 64
 	Probe     Probe
 }
 

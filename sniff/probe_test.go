@@ -160,7 +160,7 @@ func TestUndecidedProbeIsHeldToItsLimit(t *testing.T) {
 		}
 		return Accept
 	}}}
-	Classify(greedy, make([]byte, 24))
+	Classify(greedy, make([]byte, prefixBytesMax))
 }
 
 func TestNothingToChooseFromIsRejected(t *testing.T) {
