@@ -8,8 +8,11 @@ package sniff
 // Ownership: an accepted connection is in s.arrivals while it is sniffed. Whoever removes it from there owns it: either
 // its sniffing goroutine, which then hands it over, or Close. Nothing is handed over once Close has begun.
 //
-// Quick: a connection that comes with its first bytes is classified and handed over by Serve itself, and is never among the
-// arrivals. Close waits for Serve, so nothing is handed over after Close this way either.
+// Quick: a connection that comes with its first bytes is classified and handed over by Serve itself, or by who watches the
+// listener for it, and is never among the arrivals. Close waits for Serve, and that for the watch to end, so nothing is handed over
+// after Close this way either.
+//
+// Watch: what would have to be waited for (a slot, or that accept recovers) ends the watch, and is Serve's.
 //
 // Blocking: Serve waits for slots, for Accept and for its back-off; a sniffing goroutine waits for its client, until the
 // deadline. Close ends all of these.
@@ -71,6 +74,12 @@ type Options struct {
 	// It need not mind the deadline for reading, which runs already. An error refuses the connection. Default: TLS is
 	// a protocol like others.
 	TLS func(c *Conn, deadline time.Time) (*Conn, Result, error)
+
+	// Watch calls ready, on goroutines that are awake anyway, for each connection that waits at l, until ready returns false or
+	// stop is called. ready never blocks, but may be called at the same time. stop waits for the calls that run. An error means that
+	// l cannot be watched. Default: Serve waits in Accept. A listener to be watched has TryAccept() (net.Conn, error), whose error
+	// is syscall.EAGAIN where nobody waits.
+	Watch func(l net.Listener, ready func() (again bool)) (stop func(), err error)
 
 	// TLSOnly refuses what does not begin with a ClientHello.
 	TLSOnly bool
@@ -186,6 +195,9 @@ func (s *Server) Serve(l net.Listener) error {
 
 	var delay time.Duration
 	for {
+		if s.watch(l) {
+			delay = 0
+		}
 		if !s.takeSlots() {
 			return nil
 		}

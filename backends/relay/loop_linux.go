@@ -12,7 +12,7 @@ import (
 )
 
 // The event loops: one a processor, each a goroutine with an epoll set of its own. A loop's goroutine runs while the loop
-// has pairs, and a little longer; its two descriptors stay open once it has been used.
+// has pairs, and a little longer, or watches listening sockets; its two descriptors stay open once it has been used.
 
 const (
 	eventsMax = 128 // taken at once
@@ -32,11 +32,13 @@ const (
 )
 
 type loop struct {
-	epoll, wake int // descriptors
+	epoll, wake int  // descriptors
+	spare       bool // GOMAXPROCS counts it; the lock of loops guards it
 
 	mu      sync.Mutex // guards what follows
 	running bool
 	pairs   int // registered and not ended
+	doors   map[int32]*door
 	inbox   []letter
 	ids     []int32 // free ones
 	idNext  int32
@@ -86,28 +88,49 @@ var loops struct {
 
 // nextLoop deals the pairs out, one loop after the other.
 //
-// Each loop adds one to GOMAXPROCS. While a loop waits in epoll_wait it occupies a processor of Go's scheduler for some time,
+// Each loop that gets pairs adds one to GOMAXPROCS. While a loop waits in epoll_wait it occupies a processor of Go's scheduler for some time,
 // and without a spare one the scheduler's monitor takes that away and gives it back thousands of times a second: that alone
 // would cost a tenth of a busy gateway's CPU time.
 func nextLoop() (*loop, error) {
 	loops.Lock()
 	defer loops.Unlock()
+	if err := growLoops(len(loops.all) + 1); err != nil {
+		return nil, err
+	}
+	loops.turn++
+	l := loops.all[loops.turn%len(loops.all)]
+	if !l.spare {
+		l.spare = true
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
+	return l, nil
+}
+
+// allLoops gives one loop a processor.
+func allLoops() ([]*loop, error) {
+	loops.Lock()
+	defer loops.Unlock()
+	err := growLoops(math.MaxInt)
+	return loops.all[:len(loops.all):len(loops.all)], err
+}
+
+// growLoops makes loops until there are as many as wanted, or as there are processors. It needs the lock, and fails if there
+// is no loop at all.
+func growLoops(wanted int) error {
 	if loops.max == 0 {
 		loops.max = runtime.GOMAXPROCS(0)
 	}
-	loops.turn++
-	if len(loops.all) < loops.max {
+	for len(loops.all) < min(wanted, loops.max) {
 		l, err := newLoop()
-		if err == nil {
-			runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
-			loops.all = append(loops.all, l)
-			return l, nil
+		if err != nil {
+			if len(loops.all) == 0 {
+				return err
+			}
+			return nil
 		}
-		if len(loops.all) == 0 {
-			return nil, err
-		}
+		loops.all = append(loops.all, l)
 	}
-	return loops.all[loops.turn%len(loops.all)], nil
+	return nil
 }
 
 func newLoop() (*loop, error) {
@@ -156,10 +179,7 @@ func (l *loop) register(p *pair) {
 		l.inbox = append(l.inbox, letter{pair: p, event: cancelled})
 	}
 	l.mail.Store(true)
-	if !l.running {
-		l.running = true
-		go l.run()
-	}
+	l.start()
 	id := p.id
 	l.mu.Unlock()
 
@@ -173,6 +193,14 @@ func (l *loop) register(p *pair) {
 	}
 	if int64(due) < l.nextLook.Load() {
 		l.signal()
+	}
+}
+
+// start has the loop's goroutine run. It needs the mutex.
+func (l *loop) start() {
+	if !l.running {
+		l.running = true
+		go l.run()
 	}
 }
 
@@ -252,7 +280,7 @@ func (l *loop) wait() int {
 	if due, any := l.deadlines.next(); any {
 		next = int64(due)
 		milliseconds = int(min(max(0, due-now+time.Millisecond-1)/time.Millisecond, math.MaxInt32))
-	} else if l.alive == 0 {
+	} else if l.alive == 0 && !l.watchesDoors() {
 		milliseconds = lingerMilliseconds
 	}
 	l.nextLook.Store(next)
@@ -287,7 +315,7 @@ func (l *loop) retire() bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.pairs > 0 || len(l.inbox) > 0 {
+	if l.pairs > 0 || len(l.inbox) > 0 || len(l.doors) > 0 {
 		return false
 	}
 	l.running = false
@@ -341,6 +369,10 @@ func (l *loop) note(e *unix.EpollEvent) {
 	if e.Fd == wakeID {
 		var counter [8]byte
 		unix.Read(l.wake, counter[:]) // edge-triggered: it need not be empty
+		return
+	}
+	if e.Pad == doorPad {
+		l.answer(e.Fd)
 		return
 	}
 	p := l.byID[e.Fd]

@@ -54,6 +54,7 @@ func (i *instance) port(change *resource.Change, l config.Listener) (*port, erro
 			SniffingMax:    l.MaxSniffing,
 			Log:            i.log,
 			Metrics:        i.metrics,
+			Watch:          watchOnLoops,
 		}))
 		if err == nil {
 			p.tls = exposed.TLS

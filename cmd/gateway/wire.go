@@ -240,5 +240,8 @@ func targetTextList(targets []config.Target) []string {
 
 func targetTexts(targets []config.Target) string { return strings.Join(targetTextList(targets), ", ") }
 
+// watchOnLoops has the event loops of the relays accept: they are awake anyway.
+var watchOnLoops = relay.Watch
+
 // placed puts the configuration's place before an error.
 func placed(at hcl.Range, err error) error { return fmt.Errorf("%s: %w", config.Place(at), err) }

@@ -98,6 +98,29 @@ func (l *Listener) AcceptBare() (*Conn, error) {
 	return c, nil
 }
 
+// TryAccept is Accept that does not wait: where nobody has connected, its error is syscall.EAGAIN.
+func (l *Listener) TryAccept() (net.Conn, error) {
+	var c *Conn
+	var errno syscall.Errno
+	err := l.raw.Control(func(fd uintptr) { c, errno = accept(fd) })
+	switch {
+	case err != nil:
+		return nil, net.ErrClosed
+	case errno != 0:
+		return nil, os.NewSyscallError("accept4", errno)
+	}
+	return c, nil
+}
+
+// Duplicate gives a descriptor for the same socket. The caller closes it.
+func (l *Listener) Duplicate() (fd int, err error) {
+	errControl := l.raw.Control(func(s uintptr) { fd, err = unix.FcntlInt(s, unix.F_DUPFD_CLOEXEC, 0) })
+	if errControl != nil {
+		return -1, net.ErrClosed
+	}
+	return fd, os.NewSyscallError("fcntl", err)
+}
+
 // Close ends Accept.
 func (l *Listener) Close() error { return l.file.Close() }
 
