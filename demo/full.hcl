@@ -270,6 +270,11 @@ admin {
   pprof = false # true: Go profiles below /debug/pprof/, as `go tool pprof` reads them
 }
 
+telemetry {
+  otlp  = "http://127.0.0.1:4318" # a collector that takes OTLP over HTTP: a span for each gRPC call and each ZeroMQ message that becomes one
+  ratio = 0.1                     # of calls whose caller has not decided by its traceparent; 1 when left out
+}
+
 meter {
   file = "meter.json" # who spoke ZeroMQ, and when, outlives a restart; see gateway migration
 }

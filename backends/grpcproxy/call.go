@@ -43,6 +43,7 @@ type call struct {
 	hash      uint64        // for ring_hash
 	code      codes.Code    // how the call ended
 	since     time.Duration // on the proxy's clock
+	span      Span          // nil: none
 	copies    []*mirrored   // for mirrors
 	passedOn  int           // bytes of the request that the caller has been given back
 	refusal   *refusal
@@ -63,6 +64,9 @@ func (call *call) start(r request, fields []hpack.HeaderField, b *batch) {
 	}
 	if call.route == nil {
 		call.route = call.proxy.table.Load().find(r.path, fields)
+		if call.route != nil {
+			call.trace(r.path, fields)
+		}
 	}
 	if call.route == nil {
 		call.turnAway(codes.Unimplemented, "the gateway has no route for "+r.path, b)
@@ -79,7 +83,7 @@ func (call *call) start(r request, fields []hpack.HeaderField, b *batch) {
 		return
 	}
 	call.hash = call.backend.hashOf(fields)
-	fields = call.route.edit(fields, r, call.backend)
+	fields = call.traced(call.route.edit(fields, r, call.backend))
 	call.route.deadlines.add(call)
 	call.replay.begin(fields, &call.proxy.budget)
 	call.copy(fields)
@@ -424,6 +428,9 @@ func (call *call) finish(b *batch) {
 	}
 	if call.resent > 0 {
 		call.route.retries.open.Add(-1)
+	}
+	if call.span != nil {
+		call.span.End(call.route.Pattern, call.backend.Name, call.attempts, call.code)
 	}
 	call.route.counts.ended(call.code, call.proxy.now()-call.since)
 	call.route.limits.leave()

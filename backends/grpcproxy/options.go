@@ -46,6 +46,8 @@ type Options struct {
 	OwnServices bool
 	// Ledger keeps account of who calls which service. nil: nobody does.
 	Ledger Ledger
+	// Tracer makes a span of each call that is routed. nil: nobody does.
+	Tracer Tracer
 	// Metrics counts. nil: nobody sees it.
 	Metrics *metrics.Metrics
 	// Log receives what an operator must know: a backend lost, a backend back. nil: slog.Default().

@@ -33,6 +33,7 @@ type Proxy struct {
 	keepalive       time.Duration
 	budget          budget
 	abuses          *prometheus.CounterVec // reason
+	tracer          Tracer                 // nil: no spans
 	epoch           time.Time
 	ledger          Ledger // nil: nobody keeps account
 
@@ -92,7 +93,7 @@ func New(o Options) (*Proxy, error) {
 	o = o.withDefaults()
 	p := &Proxy{
 		log: o.Log, metrics: o.Metrics, ledger: o.Ledger, keepalive: o.Keepalive, abuses: o.Metrics.GRPC.Abuses, streamsMax: o.StreamsMax,
-		messageBytesMax: o.MessageBytesMax, headerBytesMax: o.HeaderBytesMax, resolver: o.Resolver, epoch: time.Now(),
+		messageBytesMax: o.MessageBytesMax, headerBytesMax: o.HeaderBytesMax, resolver: o.Resolver, tracer: o.Tracer, epoch: time.Now(),
 		listeners: map[net.Listener]struct{}{}, callers: map[*conn]struct{}{}, others: map[*conn]struct{}{},
 	}
 	p.budget.max = o.BufferBytesMax

@@ -28,6 +28,7 @@ import (
 	"gateway/internal/handover"
 	"gateway/internal/metrics"
 	"gateway/internal/resource"
+	"gateway/internal/tracing"
 )
 
 // instance is a running gateway.
@@ -45,6 +46,7 @@ type instance struct {
 	failed    chan error // the first thing that broke for good
 	successor chan int   // the process that has taken over
 
+	tracing  tracing.Switch
 	refusing prometheus.Gatherer // what counts those who were turned away
 
 	server  *gateway.Server
@@ -299,6 +301,11 @@ func (i *instance) retireAll(keepAdmin bool) {
 	if a := i.current.Load().config.Admin; a != nil && keepAdmin {
 		if _, err := i.adminPort(change, *a); err != nil {
 			i.log.Error("the admin port ends early", "error", err)
+		}
+	}
+	if keepAdmin {
+		if err := i.telemetry(change, i.current.Load().config.Telemetry); err != nil {
+			i.log.Error("spans end early", "error", err)
 		}
 	}
 	if path := i.current.Load().config.Meter; keepAdmin {

@@ -55,6 +55,9 @@ func (i *instance) build(change *resource.Change, cfg *config.Config) (*generati
 			return nil, fmt.Errorf("grpc: %w", err)
 		}
 	}
+	if err = i.telemetry(change, cfg.Telemetry); err != nil {
+		return nil, err
+	}
 	if err = i.meterFile(change, cfg.Meter); err != nil {
 		return nil, err
 	}

@@ -279,7 +279,7 @@ func (i *instance) engine(change *resource.Change, name string, o grpcproxy.Opti
 			backends[at].Dial = serviceDialer{service}
 		}
 	}
-	o.Routes, o.Backends = nil, nil
+	o.Routes, o.Backends, o.Tracer = nil, nil, callTracer{&i.tracing, name}
 	fresh := false
 	p, err := resource.Use(change, name, o, func() (*grpcproxy.Proxy, resource.Retire, error) {
 		fresh = true

@@ -18,8 +18,9 @@ type Config struct {
 	Routes    []Route // the grpc blocks in file order; no two have the same pattern and metadata
 	SockJS    []SockJS
 	Limits    Limits
-	Meter     string // the file that keeps who spoke ZeroMQ over a restart; empty: none
-	Admin     *Admin // nil: no admin port
+	Meter     string     // the file that keeps who spoke ZeroMQ over a restart; empty: none
+	Admin     *Admin     // nil: no admin port
+	Telemetry *Telemetry // nil: no spans
 	Log       Log
 
 	// DrainTimeout is how long connections may go on after a stop or after their block was removed; 30s when left

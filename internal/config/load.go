@@ -135,6 +135,7 @@ func (r *reader) config(file *fileSchema, end hcl.Range) *Config {
 		Limits:       r.limits(file.Limits),
 		Meter:        r.meter(file.Meter),
 		Admin:        r.admin(file.Admin),
+		Telemetry:    r.telemetry(file.Telemetry),
 		Log:          r.log(file.Log),
 		DrainTimeout: r.duration(file.DrainTimeout, drainTimeoutDefault),
 	}

@@ -176,6 +176,7 @@ func TestEveryWordArrivesWithItsValue(t *testing.T) {
 		Limits:       Limits{PerSource: 1000, NewPerSource: 200, Held: 500, Buffers: 256 << 20},
 		Meter:        "../../demo/meter.json",
 		Admin:        &Admin{Network: "tcp", Addr: "127.0.0.1:9901"},
+		Telemetry:    &Telemetry{OTLP: "http://127.0.0.1:4318", Ratio: 0.1},
 		Log:          Log{Format: LogText, Level: slog.LevelInfo},
 		DrainTimeout: 30 * time.Second,
 	}

@@ -6,17 +6,18 @@ import "github.com/hashicorp/hcl/v2"
 // each is read by its own rule (a duration, a size, a list of targets) and keeps its place in the file.
 
 type fileSchema struct {
-	Listen       []listenSchema  `hcl:"listen,block"`
-	Backend      []backendSchema `hcl:"backend,block"`
-	Relay        []relaySchema   `hcl:"relay,block"`
-	ZMQ          []zmqSchema     `hcl:"zmq,block"`
-	GRPC         []grpcSchema    `hcl:"grpc,block"`
-	SockJS       []sockJSSchema  `hcl:"sockjs,block"`
-	Limits       *limitsSchema   `hcl:"limits,block"`
-	Meter        *meterSchema    `hcl:"meter,block"`
-	Admin        *adminSchema    `hcl:"admin,block"`
-	Log          *logSchema      `hcl:"log,block"`
-	DrainTimeout *hcl.Attribute  `hcl:"drain_timeout,optional"`
+	Listen       []listenSchema   `hcl:"listen,block"`
+	Backend      []backendSchema  `hcl:"backend,block"`
+	Relay        []relaySchema    `hcl:"relay,block"`
+	ZMQ          []zmqSchema      `hcl:"zmq,block"`
+	GRPC         []grpcSchema     `hcl:"grpc,block"`
+	SockJS       []sockJSSchema   `hcl:"sockjs,block"`
+	Limits       *limitsSchema    `hcl:"limits,block"`
+	Meter        *meterSchema     `hcl:"meter,block"`
+	Admin        *adminSchema     `hcl:"admin,block"`
+	Telemetry    *telemetrySchema `hcl:"telemetry,block"`
+	Log          *logSchema       `hcl:"log,block"`
+	DrainTimeout *hcl.Attribute   `hcl:"drain_timeout,optional"`
 }
 
 type listenSchema struct {
@@ -235,6 +236,12 @@ type adminSchema struct {
 	Listen   *hcl.Attribute `hcl:"listen,optional"`
 	Token    *hcl.Attribute `hcl:"token,optional"`
 	Pprof    *hcl.Attribute `hcl:"pprof,optional"`
+}
+
+type telemetrySchema struct {
+	DefRange hcl.Range      `hcl:",def_range"`
+	OTLP     *hcl.Attribute `hcl:"otlp,optional"`
+	Ratio    *hcl.Attribute `hcl:"ratio,optional"`
 }
 
 type logSchema struct {

@@ -27,6 +27,7 @@ type Metrics struct {
 
 	Reloads  *prometheus.CounterVec // result: applied, refused
 	Upgrades *prometheus.CounterVec // result: applied, refused
+	Spans    *prometheus.CounterVec // result: sent, dropped, failed
 	Held     prometheus.Gauge       // ZMTP clients that no block takes
 
 	// Targets that the gateway dials.
@@ -169,6 +170,7 @@ func New() *Metrics {
 
 		Held:     held,
 		Reloads:  counter("reloads_total", "Reloads of the configuration, by result.", "result"),
+		Spans:    counter("spans_total", "Spans of calls, by what became of them.", "result"),
 		Upgrades: counter("upgrades_total", "Attempts to hand over to another process, by result.", "result"),
 
 		Dials:         counter("dials_total", "Connection attempts to a target, by result.", "block", "target", "result"),

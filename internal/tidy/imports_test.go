@@ -24,6 +24,7 @@ var importRules = []struct {
 	{"internal/zmtp", []string{"internal/zmtp"}}, // its transport is a package of its own
 	{"internal/resource", nil},
 	{"internal/metrics", nil},
+	{"internal/tracing", nil},
 	{"internal/admin", nil},
 	{"internal/handover", nil},
 	{"internal/tidy", nil},
