@@ -329,6 +329,10 @@ func (call *call) receiveReset(s *half, code http2.ErrCode, b *batch) {
 		return
 	}
 	s.close(b)
+	if s == call.server && call.expired() {
+		call.expire(b)
+		return
+	}
 	if s == call.server && code == http2.ErrCodeRefusedStream { // section 8.7: not processed
 		call.lost(s, true, b)
 		return

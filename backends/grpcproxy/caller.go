@@ -17,14 +17,21 @@ type callerConn struct {
 	goneAway bool   // last was told in GOAWAY; conn.mu guards it
 }
 
-func (cc *callerConn) handshake() error { return cc.readPreface() }
+// preface holds section 3.4.
+func (cc *callerConn) preface() (whole bool, err error) {
+	p := cc.in.take(len(http2.ClientPreface))
+	if p != nil && string(p) != http2.ClientPreface {
+		return false, connError{http2.ErrCodeProtocol, "no HTTP/2 preface"}
+	}
+	return p != nil, nil
+}
 
-func (cc *callerConn) settled() { _ = cc.net.SetReadDeadline(noDeadline) } // if it fails, reading will
+func (cc *callerConn) settled() {}
 
 func (cc *callerConn) idle(stream uint32) bool { return stream%2 == 0 || stream > cc.last }
 
 // goAway lets what runs finish: the client will open no more streams.
-func (cc *callerConn) goAway(uint32) { cc.drainStreams(&cc.batch) }
+func (cc *callerConn) goAway(uint32) { cc.drainStreams(cc.batch) }
 
 // headers begins a call.
 func (cc *callerConn) headers(stream uint32, fields []hpack.HeaderField, end, tooLarge bool) error {
@@ -46,16 +53,16 @@ func (cc *callerConn) headers(stream uint32, fields []hpack.HeaderField, end, to
 		return err
 	}
 	if tooLarge {
-		call.turnAway(codes.ResourceExhausted, fmt.Sprintf("header fields over the gateway's limit of %d bytes", cc.proxy.headerBytesMax), &cc.batch)
+		call.turnAway(codes.ResourceExhausted, fmt.Sprintf("header fields over the gateway's limit of %d bytes", cc.proxy.headerBytesMax), cc.batch)
 		return nil
 	}
 	r, err := parseRequest(fields)
 	if err != nil || end && r.contentLength > 0 {
-		s.close(&cc.batch)
+		s.close(cc.batch)
 		return malformed(stream, fmt.Sprint("a malformed request: ", err))
 	}
 	s.length = r.contentLength
-	call.start(r, fields, &cc.batch)
+	call.start(r, fields, cc.batch)
 	return nil
 }
 
@@ -92,7 +99,7 @@ func (cc *callerConn) register(s *half) error {
 func (cc *callerConn) closed(orphans []*half, _ error) {
 	for _, s := range orphans {
 		s.call.mu.Lock()
-		s.call.abandon(&cc.batch)
+		s.call.abandon(cc.batch)
 		s.call.mu.Unlock()
 	}
 	cc.ledger.left()
@@ -126,5 +133,5 @@ func (cc *callerConn) pong(data []byte) {
 	buf := cc.out.buffer()
 	buf.bytes = appendGoAway(buf.bytes, cc.last, http2.ErrCodeNo, "")
 	cc.mu.Unlock()
-	cc.drainStreams(&cc.batch)
+	cc.drainStreams(cc.batch)
 }

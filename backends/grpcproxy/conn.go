@@ -4,8 +4,9 @@ package grpcproxy
 //
 // Rules of this file.
 //
-// Each connection has one goroutine, its reader: it runs serve from the first byte to the last, acts on each frame, and
-// cleans up. Nobody else closes the socket: others call abort, which makes the reader return. The fields below mu are
+// Each connection has one reader: the event loop of its seat, or, for TLS and in memory, a goroutine that runs serve from
+// the first byte to the last. The reader acts on each frame. When the connection is over, end cleans up, on a goroutine that
+// may wait. Nobody else closes the socket: others call abort, which makes the reader let go. The fields below mu are
 // guarded by it; those above belong to the reader, or never change. Lock order: call.mu before conn.mu; no two conn.mu
 // and no two call.mu at once; nothing is called with conn.mu held that takes a lock or waits.
 //
@@ -13,7 +14,6 @@ package grpcproxy
 // socket with unread bytes would reset the connection and could take the GOAWAY with it.
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -24,6 +24,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"gateway/backends/relay"
 )
 
 const (
@@ -37,6 +39,7 @@ const (
 	// windowDefault is each window's size before a peer says otherwise (section 6.9.2).
 	windowDefault = 65535
 
+	// handshakeWait is how long the peer's preface and SETTINGS may take.
 	handshakeWait = 10 * time.Second
 	lingerWait    = time.Second
 	// ownResetsMax is how many streams we remember to have reset, so that what was under way is ignored.
@@ -46,8 +49,8 @@ const (
 // role is what differs between connections of callers and connections to backends. All but idle are called by the
 // reader, without locks.
 type role interface {
-	// handshake reads and writes what comes before the first frame.
-	handshake() error
+	// preface reports whether what comes before the first frame is there whole, and takes it.
+	preface() (whole bool, err error)
 	// settled is told that the peer's first SETTINGS were applied.
 	settled()
 	// headers acts on a header block on a stream that is not open. The fields are valid during the call.
@@ -63,17 +66,19 @@ type role interface {
 }
 
 type conn struct {
-	net    net.Conn
-	proxy  *Proxy
-	role   role
-	in     *input
-	batch  batch
-	blocks blockReader
-	settle bool // the first SETTINGS have come
-	window int  // what the peer may still send
-	owed   int  // received and not yet given back
-	resets rate // streams reset by the caller
-	ledger accounts
+	outer    net.Conn // what is closed in the end
+	proxy    *Proxy
+	role     role
+	in       *input
+	batch    *batch        // the reader's
+	since    time.Duration // on the proxy's clock
+	blocks   blockReader
+	prefaced bool // what comes before the first frame has come
+	settle   bool // the first SETTINGS have come
+	window   int  // what the peer may still send
+	owed     int  // received and not yet given back
+	resets   rate // streams reset by the caller
+	ledger   accounts
 
 	// misdirected tells which authorities the caller's TLS session was not opened for; nil: it may ask for all.
 	misdirected func(authority string) bool
@@ -86,7 +91,16 @@ type conn struct {
 	open    atomic.Int64 // len(streams)
 	openMax atomic.Int64 // how many the peer allows
 
+	// count is told what comes and goes by the seat, and why reading failed; nil: nobody wants to know.
+	count func(in, out int, failed error)
+
+	greeted    atomic.Bool  // settle, for the watch
+	stuckSince atomic.Int64 // since when the socket takes nothing; 0: it does
+
 	mu            sync.Mutex
+	net           net.Conn // reads and writes, and has deadlines, where there is no seat
+	seat          socket   // on an event loop; nil: none
+	leaving       bool     // the seat is about to be given up
 	out           output
 	encoder       *hpack.Encoder
 	streams       map[uint32]*half
@@ -104,16 +118,11 @@ type conn struct {
 	err           error
 }
 
-// newConn makes a connection that serve will run. Where outer stands before a socket, of which some bytes were read
-// already, Raw tells both: then the descriptor is used. Closing, and deadlines, always go through outer.
+// newConn makes a connection that serve will run. Closing always goes through outer.
 func newConn(p *Proxy, outer net.Conn, role role) *conn {
-	prefix, socket := []byte(nil), outer
-	if o, ok := outer.(interface{ Raw() ([]byte, net.Conn) }); ok {
-		prefix, socket = o.Raw()
-	}
-	raw := rawConn(socket)
 	c := &conn{
-		net: outer, proxy: p, role: role, in: newInput(socket, raw, prefix), window: windowDefault,
+		net: outer, outer: outer, proxy: p, role: role, batch: new(batch),
+		window: windowDefault, since: p.now(),
 		streams: map[uint32]*half{}, sendWindow: windowDefault, initialWindow: windowDefault,
 	}
 	if _, ofCaller := role.(*callerConn); ofCaller && p.ledger != nil {
@@ -122,22 +131,88 @@ func newConn(p *Proxy, outer net.Conn, role role) *conn {
 	if session, ok := outer.(interface{ Misdirected(authority string) bool }); ok {
 		c.misdirected = session.Misdirected
 	}
+	c.unwrap()
 	c.openMax.Store(windowMax) // section 6.5.2: no limit, before the peer sets one
-	c.out.raw, c.out.write = raw, c.out.writeFD
+	c.out.idle.L = &c.mu
 	c.encoder = hpack.NewEncoder(&c.out)
-	c.readAt.Store(int64(p.now()))
+	c.readAt.Store(int64(c.since))
 	c.blocks.init(p.headerBytesMax)
 	return c
 }
 
-// serve runs the connection until it ends.
-func (c *conn) serve() {
-	err := c.handshake()
-	if err == nil {
-		err = c.readFrames()
+// unwrap looks for the socket below outer: Raw tells it, and the bytes of it that were read already; Socket tells it, and who
+// counts what comes and goes there; relay.Prefixed is what only precedes it.
+func (c *conn) unwrap() {
+	prefix, inner := []byte(nil), c.outer
+	if o, ok := inner.(interface{ Raw() ([]byte, net.Conn) }); ok {
+		prefix, inner = o.Raw()
 	}
+	below := inner
+	if o, ok := inner.(interface {
+		Socket() (net.Conn, func(in, out int, failed error))
+	}); ok {
+		below, c.count = o.Socket()
+	}
+	for p, ok := below.(relay.Prefixed); ok; p, ok = below.(relay.Prefixed) {
+		var more []byte
+		more, below = p.Detach()
+		prefix = append(prefix, more...)
+	}
+	c.in = newInput(inner, prefix)
+	if c.seat = takeSeat(below); c.seat == nil {
+		c.count = nil // inner does
+	}
+}
+
+// serve begins the connection, and runs it until it ends unless an event loop does.
+func (c *conn) serve() {
+	c.greet()
+	err := c.act() // on what was read already
+	c.batch.run()
+	if err == nil && c.seat != nil {
+		c.proxy.tasks.Add(1)
+		if err = c.seat.watch(c); err == nil {
+			return // from here on it is the loop's
+		}
+		c.proxy.tasks.Done()
+	}
+	for err == nil {
+		if err = c.in.fill(); err == nil {
+			c.readAt.Store(int64(c.proxy.now()))
+			err = c.act()
+		}
+		c.batch.run()
+	}
+	c.end(err)
+}
+
+// readable reads once, and acts on that. It is the loop's.
+func (c *conn) readable() error {
+	c.mu.Lock()
+	dead := c.dead
+	c.mu.Unlock()
+	if dead {
+		return io.EOF // c.err knows better
+	}
+	n, err := c.in.recv(c.seat)
+	if c.count != nil {
+		c.count(n, 0, err)
+	}
+	if err != nil {
+		return err
+	}
+	c.readAt.Store(int64(c.proxy.now()))
+	err = c.act()
+	c.in.rest()
+	return err
+}
+
+// end says good-bye if that is due, and cleans up.
+func (c *conn) end(err error) {
 	var broken connError
-	if errors.As(err, &broken) {
+	goodbye := errors.As(err, &broken)
+	c.leaveSeat(goodbye)
+	if goodbye {
 		c.sayGoodbye(broken)
 	}
 	c.mu.Lock()
@@ -156,14 +231,35 @@ func (c *conn) serve() {
 	c.mu.Unlock()
 	c.role.closed(orphans, err)
 	c.batch.run()
-	_ = c.net.Close() // whatever it says, it is closed
+	_ = c.net.Close() // whatever they say, they are closed
+	_ = c.outer.Close()
 	c.in.release()
 }
 
-func (c *conn) handshake() error {
-	if err := c.net.SetReadDeadline(time.Now().Add(handshakeWait)); err != nil {
-		return err
+// leaveSeat gives the descriptor up, for an ordinary connection if there is more to say.
+func (c *conn) leaveSeat(more bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seat == nil {
+		return
 	}
+	c.leaving = true
+	if c.out.stuck != nil {
+		c.out.stuck, c.out.writing, c.dead = nil, false, true
+	}
+	for c.out.writing {
+		c.out.idle.Wait()
+	}
+	if more && !c.dead {
+		if ordinary, err := c.seat.ordinary(); err == nil {
+			c.net, c.in.conn = ordinary, ordinary
+		}
+	}
+	c.seat.close()
+	c.seat = nil
+}
+
+func (c *conn) greet() {
 	c.mu.Lock()
 	buf := c.out.buffer()
 	buf.bytes = c.greeting(buf.bytes)
@@ -171,7 +267,6 @@ func (c *conn) handshake() error {
 	c.window = connWindow
 	c.batch.touch(c)
 	c.batch.run()
-	return c.role.handshake()
 }
 
 // greeting is our preface's frames: the SETTINGS, and the connection's window, which SETTINGS cannot set.
@@ -191,44 +286,31 @@ func (c *conn) greeting(b []byte) []byte {
 	return appendWindowUpdate(b, 0, connWindow-windowDefault)
 }
 
-// readPreface holds section 3.4.
-func (c *conn) readPreface() error {
-	p, err := c.in.take(len(http2.ClientPreface))
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(p, []byte(http2.ClientPreface)) {
-		return connError{http2.ErrCodeProtocol, "no HTTP/2 preface"}
-	}
-	return nil
-}
-
-// readFrames acts on frames until the connection breaks or is ended.
-func (c *conn) readFrames() error {
-	for {
-		frames := 0
-		for ; ; frames++ {
-			h, p, ok, err := c.in.next()
-			if err != nil {
-				return err
-			}
-			if !ok {
-				break
-			}
-			if err := c.receive(h, p); err != nil {
-				if err = c.streamFailed(err); err != nil {
-					c.batch.run()
-					return err
-				}
-			}
-		}
-		c.batch.run()
-		c.notePartial(frames > 0)
-		if err := c.in.fill(); err != nil {
+// act acts on the frames that are there whole.
+func (c *conn) act() error {
+	if !c.prefaced {
+		whole, err := c.role.preface()
+		if c.prefaced = whole; !whole {
 			return err
 		}
-		c.readAt.Store(int64(c.proxy.now()))
 	}
+	frames := 0
+	for ; ; frames++ {
+		h, p, ok, err := c.in.next()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		if err := c.receive(h, p); err != nil {
+			if err = c.streamFailed(err); err != nil {
+				return err
+			}
+		}
+	}
+	c.notePartial(frames > 0)
+	return nil
 }
 
 // notePartial tells the watch whether something is unfinished, and since when.
@@ -300,10 +382,10 @@ func (c *conn) streamFailed(err error) error {
 		return err
 	}
 	if s := c.stream(e.stream); s == nil {
-		c.reset(e.stream, e.code, &c.batch)
+		c.reset(e.stream, e.code, c.batch)
 	} else {
 		s.call.mu.Lock()
-		s.call.peerFailed(s, e, &c.batch)
+		s.call.peerFailed(s, e, c.batch)
 		s.call.mu.Unlock()
 	}
 	return c.resetByCaller()

@@ -68,11 +68,19 @@ func (d *deadlines) expire() {
 			break
 		}
 		call.mu.Lock()
-		call.cut(codes.DeadlineExceeded, "the gateway's time limit for this route has passed", &b)
+		call.expire(&b)
 		call.mu.Unlock()
 	}
 	b.run()
 }
+
+// expire ends a call whose time is over.
+func (call *call) expire(b *batch) {
+	call.cut(codes.DeadlineExceeded, "the gateway's time limit for this route has passed", b)
+}
+
+// expired reports whether the route's time for the call is over. The backend, which was told, may notice before our timer.
+func (call *call) expired() bool { return call.due > 0 && call.proxy.now() >= call.due }
 
 // next returns the next call that is due, or sets the timer.
 func (d *deadlines) next() *call {

@@ -78,6 +78,8 @@
 //	half.go  call.go  answer.go          a stream, and the call that joins two of them
 //	caller.go  target.go  backend.go     the two roles of a connection, and where connections come from
 //	name.go  tier.go  balance.go         which target: names, priorities and weights, turns and rings
+//	loop_linux.go                        who reads: event loops
 //
-// Each connection has one goroutine, which reads. There is none for a stream, nor for writing, unless a socket is full.
+// On Linux, plaintext connections are read by event loops, one a processor; they cost no goroutine. TLS and other systems
+// take a goroutine a connection. There is none for a stream.
 package grpcproxy

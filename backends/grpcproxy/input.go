@@ -2,17 +2,13 @@ package grpcproxy
 
 // Rules of this file.
 //
-// One goroutine, the connection's reader, uses an input. What next returns lies in the input's buffer and is valid until
-// the next fill. A connection that is waiting for bytes holds no buffer, unless a frame has arrived in part: the buffer
-// is taken from the pool when the descriptor is readable. That needs the descriptor itself; TLS and connections in
-// memory keep their buffer.
+// An input is its connection's reader's. What next returns lies in the input's buffer and is valid until bytes are read
+// again. A connection on an event loop that is waiting for bytes holds no buffer, unless a frame has arrived in part; TLS
+// and connections in memory keep theirs.
 
 import (
-	"io"
 	"net"
-	"os"
 	"sync"
-	"syscall"
 
 	"golang.org/x/net/http2"
 )
@@ -24,48 +20,35 @@ var inputBuffers = sync.Pool{New: func() any { return new([inputBytes]byte) }}
 
 // input reads frames.
 type input struct {
-	conn net.Conn
-	raw  syscall.RawConn              // nil: conn is read
-	read func(fd uintptr) (done bool) // readFD, made once: a method value at each read would allocate
-	buf  *[inputBytes]byte            // nil when there is nothing in it
-	r, w int                          // buf[r:w] is not yet given out
-	err  error                        // of readFD
+	conn net.Conn          // what fill reads
+	buf  *[inputBytes]byte // nil when there is nothing in it
+	r, w int               // buf[r:w] is not yet given out
 }
 
-func newInput(conn net.Conn, raw syscall.RawConn, prefix []byte) *input {
-	in := &input{conn: conn, raw: raw}
-	in.read = in.readFD
+func newInput(conn net.Conn, prefix []byte) *input {
+	in := &input{conn: conn}
 	if len(prefix) > 0 {
-		in.buf = inputBuffers.Get().(*[inputBytes]byte)
-		in.w = copy(in.buf[:], prefix)
+		in.w = copy(in.room(), prefix)
 	}
 	return in
 }
 
-// fill waits for more bytes. The bytes that next has given out are gone afterwards.
-func (in *input) fill() error {
-	if in.buf != nil && in.r > 0 {
-		in.w = copy(in.buf[:], in.buf[in.r:in.w])
-		in.r = 0
-	}
-	if in.raw == nil {
-		return in.fillBlocking()
-	}
-	if in.w == 0 {
-		in.release()
-	}
-	in.err = nil
-	if err := in.raw.Read(in.read); err != nil {
-		return err
-	}
-	return in.err
-}
-
-func (in *input) fillBlocking() error {
+// room is where the next bytes go. The bytes that next has given out are gone afterwards. There is room: what is left of
+// a frame is less than the largest.
+func (in *input) room() []byte {
 	if in.buf == nil {
 		in.buf = inputBuffers.Get().(*[inputBytes]byte)
 	}
-	n, err := in.conn.Read(in.buf[in.w:])
+	if in.r > 0 {
+		in.w = copy(in.buf[:], in.buf[in.r:in.w])
+		in.r = 0
+	}
+	return in.buf[in.w:]
+}
+
+// fill waits for more bytes.
+func (in *input) fill() error {
+	n, err := in.conn.Read(in.room())
 	in.w += n
 	if n > 0 {
 		return nil
@@ -73,29 +56,17 @@ func (in *input) fillBlocking() error {
 	return err
 }
 
-// readFD reports false to be called again when the descriptor is readable.
-func (in *input) readFD(fd uintptr) bool {
-	if in.buf == nil {
-		in.buf = inputBuffers.Get().(*[inputBytes]byte)
-	}
-	for {
-		n, err := syscall.Read(int(fd), in.buf[in.w:])
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err == syscall.EAGAIN:
-			if in.w == 0 {
-				in.release()
-			}
-			return false
-		case err != nil:
-			in.err = os.NewSyscallError("read", err)
-		case n == 0:
-			in.err = io.EOF
-		default:
-			in.w += n
-		}
-		return true
+// recv takes what has come, which may be nothing.
+func (in *input) recv(from socket) (n int, err error) {
+	n, err = from.recv(in.room())
+	in.w += n
+	return n, err
+}
+
+// rest gives the buffer back if there is nothing in it.
+func (in *input) rest() {
+	if in.r == in.w {
+		in.release()
 	}
 }
 
@@ -120,16 +91,14 @@ func (in *input) next() (h frameHeader, payload []byte, ok bool, err error) {
 // partial reports whether a frame has begun and not ended.
 func (in *input) partial() bool { return in.w > in.r }
 
-// take returns the next n bytes, n at most inputBytes, waiting for them.
-func (in *input) take(n int) ([]byte, error) {
-	for in.w-in.r < n {
-		if err := in.fill(); err != nil {
-			return nil, err
-		}
+// take returns the next n bytes, or nil when they are not there yet.
+func (in *input) take(n int) []byte {
+	if in.w-in.r < n {
+		return nil
 	}
 	p := in.buf[in.r : in.r+n]
 	in.r += n
-	return p, nil
+	return p
 }
 
 // release gives the buffer back; what is in it is lost.

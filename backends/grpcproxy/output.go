@@ -6,9 +6,9 @@ package grpcproxy
 // When a goroutine is through with what it has read, it flushes the connections of its batch: one write carries the
 // frames of many streams. One goroutine writes at a time; what is appended meanwhile goes out with its next write.
 //
-// A reader must never wait for somebody else's socket. Where the descriptor is at hand, a write that would block hands
-// over to a goroutine of its own, which lives until the socket has taken everything; other connections (TLS, in memory)
-// are always written that way.
+// A reader must never wait for somebody else's socket. Where an event loop has the descriptor, anybody writes to it without
+// waiting; when the socket is full the rest is the loop's, which writes on when it is told that there is room. Other
+// connections (TLS, in memory) are written by a goroutine of its own, which lives until they have taken everything.
 //
 // Bounds: DATA is appended only while less than outputBytesMax waits, so a stopped socket stops the streams behind it
 // and not the gateway's memory. Other frames are always appended; more than controlBytesMax of them means a peer that
@@ -18,7 +18,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -38,13 +37,30 @@ var outputBuffers = sync.Pool{New: func() any { return &buffer{make([]byte, 0, 1
 
 // output is what a connection has yet to write. conn.mu guards it.
 type output struct {
-	pending  *buffer // appended, not yet handed to a write; nil for nothing
-	inflight int     // bytes in the running write
-	writing  bool    // a goroutine is in flush or drain
-	raw      syscall.RawConn
-	write    func(fd uintptr) (done bool) // writeFD, made once
-	try      []byte                       // what writeFD writes; the writing goroutine's
-	tryErr   error
+	pending  *buffer   // appended, not yet handed to a write; nil for nothing
+	inflight int       // bytes in the running write
+	writing  bool      // a goroutine is in flush or drain, or stuck is the loop's to write
+	stuck    *buffer   // what the full socket has not taken; nil: nothing
+	rest     []byte    // the part of stuck that is left
+	idle     sync.Cond // of writing
+}
+
+// socket is a descriptor on an event loop. It never waits.
+type socket interface {
+	// watch gives the connection to the loop. It is called once.
+	watch(*conn) error
+	// recv gives 0 bytes where there is nothing to read, and io.EOF at the end.
+	recv(p []byte) (int, error)
+	// send gives less than len(p) where the socket is full.
+	send(p []byte) (int, error)
+	// watchWritable makes the loop call writable, until it is turned off.
+	watchWritable(on bool)
+	// hangUp makes the loop let go.
+	hangUp()
+	// ordinary turns it into a net.Conn. It is of no use afterwards.
+	ordinary() (net.Conn, error)
+	// close closes it, if it is still of use.
+	close()
 }
 
 // waiting is the number of bytes that the socket has not taken.
@@ -53,24 +69,6 @@ func (o *output) waiting() int {
 		return o.inflight
 	}
 	return len(o.pending.bytes) + o.inflight
-}
-
-// writeFD never waits: it reports done also when the socket is full.
-func (o *output) writeFD(fd uintptr) bool {
-	for len(o.try) > 0 {
-		n, err := syscall.Write(int(fd), o.try)
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err == syscall.EAGAIN:
-			return true
-		case err != nil:
-			o.tryErr = err
-			return true
-		}
-		o.try = o.try[n:]
-	}
-	return true
 }
 
 // buffer returns what to append frames to.
@@ -99,58 +97,97 @@ func (p *buffer) recycle() {
 // flush writes what is pending, unless another goroutine is at it, and lets blocked streams follow. No lock is held.
 func (c *conn) flush(b *batch) {
 	c.mu.Lock()
-	if c.out.writing {
+	if c.out.writing || c.dead {
 		c.mu.Unlock()
 		return
 	}
 	c.out.writing = true
+	c.writePending(b)
+}
+
+// writePending is called with conn.mu held, by the one who writes, and releases it.
+func (c *conn) writePending(b *batch) {
 	for c.out.pending != nil {
-		p := c.out.take()
+		p, to := c.out.take(), c.seat
 		c.mu.Unlock()
-		rest, err := c.tryWrite(p.bytes)
-		if err != nil {
-			c.writeFailed(err)
+		if to == nil {
+			go c.drain(p)
 			return
 		}
-		if len(rest) > 0 {
-			go c.drain(p, rest)
+		if !c.send(to, p, p.bytes, b) {
 			return
 		}
-		c.wrote(p, b)
 		c.mu.Lock()
 	}
 	c.doneWriting()
 }
 
-// tryWrite returns what could not be written without waiting.
-func (c *conn) tryWrite(p []byte) (rest []byte, err error) {
-	if c.out.raw == nil {
-		return p, nil
+// send writes rest, which is part of whole. It reports false if others go on, or nobody.
+func (c *conn) send(to socket, whole *buffer, rest []byte, b *batch) bool {
+	n, err := to.send(rest)
+	if c.count != nil {
+		c.count(0, n, nil)
 	}
-	c.out.try, c.out.tryErr = p, nil
-	if err := c.out.raw.Write(c.out.write); err != nil {
-		return nil, err
+	switch {
+	case err != nil:
+		c.writeFailed(err)
+		return false
+	case n < len(rest):
+		c.getStuck(to, whole, rest[n:])
+		return false
 	}
-	return c.out.try, c.out.tryErr
+	c.wrote(whole, b)
+	return true
 }
 
-// drain waits for the socket to take rest and all that is appended meanwhile. whole is the buffer that rest is part of.
-func (c *conn) drain(whole *buffer, rest []byte) {
+// getStuck leaves the rest to the loop, unless that has let go of the connection: then the rest is lost.
+func (c *conn) getStuck(to socket, whole *buffer, rest []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.leaving {
+		c.dead, c.out.writing = true, false
+		c.out.idle.Signal()
+		return
+	}
+	c.out.stuck, c.out.rest = whole, rest
+	c.stuckSince.Store(int64(c.proxy.now()))
+	to.watchWritable(true)
+}
+
+// writable goes on after getStuck. It is the loop's.
+func (c *conn) writable(b *batch) {
+	c.mu.Lock()
+	whole, rest, to := c.out.stuck, c.out.rest, c.seat
+	if whole == nil {
+		c.mu.Unlock()
+		return
+	}
+	c.out.stuck, c.out.rest = nil, nil
+	c.stuckSince.Store(0)
+	to.watchWritable(false)
+	c.mu.Unlock()
+	if c.send(to, whole, rest, b) {
+		c.mu.Lock()
+		c.writePending(b)
+	}
+}
+
+// drain waits for the connection to take p and all that is appended meanwhile.
+func (c *conn) drain(p *buffer) {
 	var b batch
 	for {
-		if err := c.writeWaiting(rest); err != nil {
+		if err := c.writeWaiting(p.bytes); err != nil {
 			c.writeFailed(err)
 			break
 		}
-		c.wrote(whole, &b)
+		c.wrote(p, &b)
 		c.mu.Lock()
 		if c.out.pending == nil {
 			_ = c.net.SetWriteDeadline(time.Time{}) // fails only when closed already
 			c.doneWriting()
 			break
 		}
-		whole = c.out.take()
-		rest = whole.bytes
+		p = c.out.take()
 		c.mu.Unlock()
 		b.run() // the credit that blocked streams earned; this connection itself is being written
 	}
@@ -161,6 +198,12 @@ func (c *conn) writeWaiting(p []byte) error {
 	for len(p) > 0 {
 		if err := c.net.SetWriteDeadline(time.Now().Add(writeWait)); err != nil {
 			return err
+		}
+		c.mu.Lock()
+		dead := c.dead
+		c.mu.Unlock()
+		if dead { // now, or the deadline that abort sets comes after ours
+			return net.ErrClosed
 		}
 		n, err := c.net.Write(p[:min(len(p), outputBytesMax)])
 		if err != nil {
@@ -183,9 +226,10 @@ func (c *conn) wrote(p *buffer, b *batch) {
 // doneWriting is called with conn.mu held and releases it.
 func (c *conn) doneWriting() {
 	c.out.writing = false
-	hangUp, finish := c.hangUp, c.finish
+	c.out.idle.Signal()
+	hangUp, finish, conn := c.hangUp, c.finish, c.net
 	c.mu.Unlock()
-	if half, ok := c.net.(interface{ CloseWrite() error }); ok && finish {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok && finish {
 		_ = half.CloseWrite() // the peer may be gone
 	}
 	if hangUp {
@@ -193,10 +237,12 @@ func (c *conn) doneWriting() {
 	}
 }
 
-// writeFailed ends the connection; its reader cleans up. writing stays true: nobody needs to try again.
+// writeFailed ends the connection; its reader cleans up.
 func (c *conn) writeFailed(err error) {
 	c.mu.Lock()
 	c.out.inflight = 0
+	c.dead, c.out.writing = true, false
+	c.out.idle.Signal()
 	c.mu.Unlock()
 	c.abort(err)
 }
@@ -204,28 +250,21 @@ func (c *conn) writeFailed(err error) {
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)
 
-// abort makes the reader return, with err as the reason. It never waits and may be called with any lock but conn.mu.
+// abort makes the reader let go, with err as the reason. It never waits and may be called with any lock but conn.mu.
 func (c *conn) abort(err error) {
 	c.mu.Lock()
 	if c.err == nil {
 		c.err = err
 	}
 	c.dead = true
-	c.mu.Unlock()
-	_ = c.net.SetDeadline(longAgo) // fails only when closed already
-}
-
-// rawConn returns the descriptor of TCP and unix sockets, and nil for anything else.
-func rawConn(conn net.Conn) syscall.RawConn {
-	switch c := conn.(type) {
-	case *net.TCPConn:
-		raw, _ := c.SyscallConn() // nil when it is closed
-		return raw
-	case *net.UnixConn:
-		raw, _ := c.SyscallConn()
-		return raw
+	conn, on := c.net, c.seat
+	if on != nil {
+		on.hangUp()
 	}
-	return nil
+	c.mu.Unlock()
+	if on == nil {
+		_ = conn.SetDeadline(longAgo) // fails only when closed already
+	}
 }
 
 // batch is what a goroutine has to do when it holds no lock. It is used by one goroutine.

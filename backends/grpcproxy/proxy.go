@@ -16,9 +16,6 @@ import (
 	"gateway/internal/metrics"
 )
 
-// noDeadline takes a deadline away.
-var noDeadline time.Time
-
 // Proxy is a gRPC reverse proxy. Make one with New; it is safe for concurrent use.
 type Proxy struct {
 	table           atomic.Pointer[table]

@@ -57,7 +57,7 @@ func (c *conn) receiveData(h frameHeader, p []byte) error {
 		return connError{http2.ErrCodeFlowControl, "more DATA than the connection's window"}
 	}
 	if c.owed += size; c.owed >= connWindow/4 {
-		c.windowUpdate(0, c.owed, &c.batch)
+		c.windowUpdate(0, c.owed, c.batch)
 		c.window += c.owed
 		c.owed = 0
 	}
@@ -72,7 +72,7 @@ func (c *conn) receiveData(h frameHeader, p []byte) error {
 	}
 	s.call.mu.Lock()
 	defer s.call.mu.Unlock()
-	return s.call.receiveData(s, p, size, h.has(http2.FlagDataEndStream), &c.batch)
+	return s.call.receiveData(s, p, size, h.has(http2.FlagDataEndStream), c.batch)
 }
 
 // receiveHeaders holds section 6.2.
@@ -124,7 +124,7 @@ func (c *conn) receiveFragment(p []byte, last bool) error {
 	}
 	s.call.mu.Lock()
 	defer s.call.mu.Unlock()
-	return s.call.receiveHeaders(s, c.blocks.fields, end, c.blocks.tooLarge, &c.batch)
+	return s.call.receiveHeaders(s, c.blocks.fields, end, c.blocks.tooLarge, c.batch)
 }
 
 // receiveWindowUpdate holds section 6.9.
@@ -146,7 +146,7 @@ func (c *conn) receiveWindowUpdate(h frameHeader, p []byte) error {
 	if over {
 		return connError{http2.ErrCodeFlowControl, "the connection's window is larger than 2^31-1"}
 	}
-	c.resume(&c.batch)
+	c.resume(c.batch)
 	return nil
 }
 
@@ -165,7 +165,7 @@ func (c *conn) streamWindowUpdate(id uint32, n int64) error {
 	}
 	s.call.mu.Lock()
 	defer s.call.mu.Unlock()
-	return s.widen(n, &c.batch)
+	return s.widen(n, c.batch)
 }
 
 // receiveReset holds section 6.4.
@@ -187,7 +187,7 @@ func (c *conn) receiveReset(h frameHeader, p []byte) error {
 	}
 	s.call.mu.Lock()
 	defer s.call.mu.Unlock()
-	s.call.receiveReset(s, http2.ErrCode(binary.BigEndian.Uint32(p)), &c.batch)
+	s.call.receiveReset(s, http2.ErrCode(binary.BigEndian.Uint32(p)), c.batch)
 	return c.resetByCaller()
 }
 

@@ -31,13 +31,14 @@ func (c *conn) receiveSettings(h frameHeader, p []byte) error {
 	streams, delta := c.applySettings(p)
 	for _, s := range streams {
 		s.call.mu.Lock()
-		err := s.widen(delta, &c.batch)
+		err := s.widen(delta, c.batch)
 		s.call.mu.Unlock()
 		if err != nil {
 			return connError{http2.ErrCodeFlowControl, "a window is larger than 2^31-1"} // section 6.9.2
 		}
 	}
 	if first {
+		c.greeted.Store(true)
 		c.role.settled()
 	}
 	return c.answered()

@@ -135,7 +135,7 @@ func (t *target) dial(ctx context.Context) (*backendConn, error) {
 		return nil, net.ErrClosed
 	}
 	select {
-	case <-bc.greeted:
+	case <-bc.settings:
 		return bc, nil
 	case <-bc.gone:
 		bc.mu.Lock()
@@ -237,16 +237,15 @@ func (t *target) status() TargetStatus {
 // backendConn is the role of a connection that the gateway made: it is the HTTP/2 client.
 type backendConn struct {
 	*conn
-	target  *target
-	since   time.Duration
-	greeted chan struct{} // closed by the backend's first SETTINGS
-	gone    chan struct{} // closed when the connection is no more
-	nextID  uint32        // conn.mu guards it
+	target   *target
+	settings chan struct{} // closed by the backend's first SETTINGS
+	gone     chan struct{} // closed when the connection is no more
+	nextID   uint32        // conn.mu guards it
 }
 
 func newBackendConn(t *target, socket net.Conn) *backendConn {
 	bc := &backendConn{
-		target: t, since: t.backend.proxy.now(), greeted: make(chan struct{}), gone: make(chan struct{}), nextID: 1,
+		target: t, settings: make(chan struct{}), gone: make(chan struct{}), nextID: 1,
 	}
 	bc.conn = newConn(t.backend.proxy, socket, bc)
 	return bc
@@ -273,12 +272,9 @@ func (bc *backendConn) attach(s *half, fields []hpack.HeaderField, end bool, b *
 	return true
 }
 
-func (bc *backendConn) handshake() error { return nil }
+func (bc *backendConn) preface() (whole bool, err error) { return true, nil }
 
-func (bc *backendConn) settled() {
-	_ = bc.net.SetReadDeadline(noDeadline) // if it fails, reading will
-	close(bc.greeted)
-}
+func (bc *backendConn) settled() { close(bc.settings) }
 
 func (bc *backendConn) idle(stream uint32) bool { return stream%2 == 0 || stream >= bc.nextID }
 
@@ -301,12 +297,12 @@ func (bc *backendConn) goAway(last uint32) {
 	for _, s := range unseen {
 		s.call.mu.Lock()
 		if !s.closed {
-			s.close(&bc.batch)
-			s.call.lost(s, true, &bc.batch)
+			s.close(bc.batch)
+			s.call.lost(s, true, bc.batch)
 		}
 		s.call.mu.Unlock()
 	}
-	bc.drainStreams(&bc.batch)
+	bc.drainStreams(bc.batch)
 }
 
 // closed fails the calls that a backend has left behind.
@@ -315,7 +311,7 @@ func (bc *backendConn) closed(orphans []*half, _ error) {
 	bc.target.retire(bc)
 	for _, s := range orphans {
 		s.call.mu.Lock()
-		s.call.lost(s, false, &bc.batch)
+		s.call.lost(s, false, bc.batch)
 		s.call.mu.Unlock()
 	}
 	bc.proxy.forget(bc.conn)

@@ -72,6 +72,16 @@ func (c *conn) look(now time.Duration, b *batch) {
 		c.abort(fmt.Errorf("a frame was not finished within %v", frameWait))
 		return
 	}
+	if since := c.stuckSince.Load(); since != 0 && now-time.Duration(since) > writeWait {
+		c.abort(fmt.Errorf("the peer has taken nothing for %v", writeWait))
+		return
+	}
+	if !c.greeted.Load() {
+		if now-c.since > handshakeWait {
+			c.abort(fmt.Errorf("no SETTINGS within %v", handshakeWait))
+		}
+		return
+	}
 	silent := now - time.Duration(c.readAt.Load())
 	if silent <= c.proxy.keepalive {
 		c.pinged = false

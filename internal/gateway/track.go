@@ -21,9 +21,7 @@ func (c *countedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.in.Add(int64(n))
 	c.flow.in.Add(int64(n))
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !isTimeout(err) {
-		c.failed.CompareAndSwap(nil, &err)
-	}
+	c.fail(err)
 	return n, err
 }
 
@@ -32,6 +30,25 @@ func (c *countedConn) Write(b []byte) (int, error) {
 	c.out.Add(int64(n))
 	c.flow.out.Add(int64(n))
 	return n, err
+}
+
+// Socket is for a server that reads and writes by the descriptor: it gives out the connection below, and whom to tell what
+// comes and goes there, and why reading failed. Closing stays here.
+func (c *countedConn) Socket() (below net.Conn, count func(in, out int, failed error)) {
+	return c.Conn, func(in, out int, failed error) {
+		c.in.Add(int64(in))
+		c.flow.in.Add(int64(in))
+		c.out.Add(int64(out))
+		c.flow.out.Add(int64(out))
+		c.fail(failed)
+	}
+}
+
+// fail keeps the first error that the peer caused.
+func (c *countedConn) fail(err error) {
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !isTimeout(err) {
+		c.failed.CompareAndSwap(nil, &err)
+	}
 }
 
 // CloseWrite sends FIN.

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package grpcproxy
+
+import "net"
+
+// takeSeat finds no event loops here: each connection has a goroutine.
+func takeSeat(net.Conn) socket { return nil }
