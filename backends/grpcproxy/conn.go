@@ -90,6 +90,7 @@ type conn struct {
 
 	open    atomic.Int64 // len(streams)
 	openMax atomic.Int64 // how many the peer allows
+	unfit   atomic.Bool  // draining or dead, for those who choose
 
 	// count is told what comes and goes by the seat, and why reading failed; nil: nobody wants to know.
 	count func(in, out int, failed error)
@@ -209,6 +210,7 @@ func (c *conn) readable() error {
 
 // end says good-bye if that is due, and cleans up.
 func (c *conn) end(err error) {
+	c.unfit.Store(true)
 	var broken connError
 	goodbye := errors.As(err, &broken)
 	c.leaveSeat(goodbye)
@@ -393,6 +395,7 @@ func (c *conn) streamFailed(err error) error {
 
 // drainStreams lets the open streams finish, then hangs up.
 func (c *conn) drainStreams(b *batch) {
+	c.unfit.Store(true)
 	c.mu.Lock()
 	c.draining = true
 	c.hangUpIfDone()

@@ -252,6 +252,7 @@ var longAgo = time.Unix(1, 0)
 
 // abort makes the reader let go, with err as the reason. It never waits and may be called with any lock but conn.mu.
 func (c *conn) abort(err error) {
+	c.unfit.Store(true)
 	c.mu.Lock()
 	if c.err == nil {
 		c.err = err

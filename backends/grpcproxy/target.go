@@ -75,7 +75,7 @@ func (t *target) end() {
 // open returns a connection with a free stream, or nil.
 func (t *target) open() *backendConn {
 	for _, bc := range *t.ready.Load() {
-		if bc.open.Load() < bc.openMax.Load() {
+		if !bc.unfit.Load() && bc.open.Load() < bc.openMax.Load() {
 			return bc
 		}
 	}
@@ -138,6 +138,11 @@ func (t *target) dial(ctx context.Context) (*backendConn, error) {
 	case <-bc.settings:
 		return bc, nil
 	case <-bc.gone:
+		select {
+		case <-bc.settings:
+			return bc, nil // it came and went
+		default:
+		}
 		bc.mu.Lock()
 		defer bc.mu.Unlock()
 		return nil, fmt.Errorf("no HTTP/2 there: %w", bc.err)
@@ -284,6 +289,7 @@ func (bc *backendConn) headers(stream uint32, _ []hpack.HeaderField, _, _ bool) 
 
 // goAway sends the calls that the backend will not act on elsewhere, and lets the others finish (section 6.8).
 func (bc *backendConn) goAway(last uint32) {
+	bc.unfit.Store(true)
 	bc.target.retire(bc)
 	bc.mu.Lock()
 	bc.draining = true
