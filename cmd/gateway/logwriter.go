@@ -107,7 +107,7 @@ func (w *logWriter) run() {
 			w.pause()
 			continue
 		}
-		if lost := w.lost.Load(); lost > told {
+		if lost := w.lost.Load(); lost > told && w.hasRoom() { // or it would be lost itself
 			if log := w.report.Load(); log != nil {
 				log.Warn("log lines are missing: they could not be written", "lines", lost-told)
 			}
@@ -123,6 +123,13 @@ func (w *logWriter) take(written []byte) []byte {
 	lines := w.pending
 	w.pending = written[:0]
 	return lines
+}
+
+// hasRoom tells whether the buffer is at most half full.
+func (w *logWriter) hasRoom() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.pending) <= logBufferBytesMax/2
 }
 
 // pause waits before another try; not at the end.
