@@ -123,7 +123,7 @@ func (a adminClient) ask(ctx context.Context, method, path string, timeout time.
 			return (&net.Dialer{}).DialContext(ctx, a.network, a.addr)
 		},
 	}}
-	request, err := http.NewRequestWithContext(ctx, method, "http://admin"+path, nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, nil)
 	if err != nil {
 		return "", err
 	}
