@@ -1,3 +1,5 @@
+//go:build libzmq
+
 package e2e
 
 import (
