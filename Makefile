@@ -67,5 +67,6 @@ fmt: ## gofmt, and the configuration files
 lint: ## go vet, gofmt, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 	  if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; echo "Run: make fmt"; exit 1; fi
+	$(GO) vet $(PKGS)
 	$(GO) vet -tags $(TAGS) $(PKGS)
 	$(GO) tool staticcheck -tags $(TAGS) $(PKGS)
