@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func listen(t *testing.T) net.Listener {
+func listen(t testing.TB) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -40,7 +40,7 @@ func listen(t *testing.T) net.Listener {
 }
 
 // startProxy serves the options on a port of its own until the test ends.
-func startProxy(t *testing.T, o Options) (address string) {
+func startProxy(t testing.TB, o Options) (address string) {
 	t.Helper()
 	p, err := New(o)
 	if err != nil {
@@ -50,7 +50,7 @@ func startProxy(t *testing.T, o Options) (address string) {
 }
 
 // serveProxy is startProxy for a proxy that is there.
-func serveProxy(t *testing.T, p *Proxy) (address string) {
+func serveProxy(t testing.TB, p *Proxy) (address string) {
 	t.Helper()
 	l := listen(t)
 	served := make(chan error, 1)
@@ -157,7 +157,7 @@ func neighbour(t *testing.T, address string) (hurt func()) {
 }
 
 // eventually polls until what is true.
-func eventually(t *testing.T, what string, is func() bool) {
+func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !is(); {
 		if time.Now().After(deadline) {
