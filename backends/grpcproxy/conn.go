@@ -238,6 +238,15 @@ func (c *conn) end(err error) {
 	c.in.release()
 }
 
+// drop closes a connection that was never served. Closing outer alone would leave the seat's descriptor open.
+func (c *conn) drop() {
+	if c.seat != nil {
+		c.seat.close()
+	}
+	_ = c.outer.Close() // never used
+	c.in.release()
+}
+
 // leaveSeat gives the descriptor up, for an ordinary connection if there is more to say.
 func (c *conn) leaveSeat(more bool) {
 	c.mu.Lock()

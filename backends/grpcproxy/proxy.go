@@ -162,7 +162,7 @@ func (p *Proxy) serveSocket(socket net.Conn, fixed *route) {
 	p.mu.Lock()
 	if p.stopping {
 		p.mu.Unlock()
-		_ = socket.Close() // never used
+		cc.drop()
 		return
 	}
 	p.callers[cc.conn] = struct{}{}

@@ -131,7 +131,7 @@ func (t *target) dial(ctx context.Context) (*backendConn, error) {
 	}
 	bc := newBackendConn(t, socket)
 	if !t.backend.proxy.serveBackend(bc) {
-		_ = socket.Close() // never used
+		bc.drop()
 		return nil, net.ErrClosed
 	}
 	select {
