@@ -221,6 +221,7 @@ func duplicate(l *loop, c interface {
 
 func (s *seat) watch(c *conn) error {
 	l, fd := s.loop, s.fd // which the loop may soon give up
+	own := c.batch
 	c.batch = &l.batch
 	l.mu.Lock()
 	l.conns[fd] = c
@@ -229,15 +230,28 @@ func (s *seat) watch(c *conn) error {
 		go l.run()
 	}
 	l.mu.Unlock()
-	return watch(l.epoll, unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN)
+	c.mu.Lock()
+	err := watch(l.epoll, unix.EPOLL_CTL_ADD, fd, wanted(c.out.stuck != nil)) // watchWritable had nothing to change so far
+	c.mu.Unlock()
+	if err != nil { // the loop has never seen it
+		c.batch = own
+		l.mu.Lock()
+		delete(l.conns, fd)
+		l.mu.Unlock()
+	}
+	return err
 }
 
 func (s *seat) watchWritable(on bool) {
-	events := uint32(unix.EPOLLIN)
-	if on {
-		events |= unix.EPOLLOUT
+	_ = watch(s.loop.epoll, unix.EPOLL_CTL_MOD, s.fd, wanted(on)) // it was added, or will be, or its end is near
+}
+
+// wanted is what a loop waits for.
+func wanted(writable bool) (events uint32) {
+	if writable {
+		return unix.EPOLLIN | unix.EPOLLOUT
 	}
-	_ = watch(s.loop.epoll, unix.EPOLL_CTL_MOD, s.fd, events) // it was added, or its end is near
+	return unix.EPOLLIN
 }
 
 func watch(epoll int, op int, fd int32, events uint32) error {

@@ -1,11 +1,15 @@
 package grpcproxy
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // socketPair is two ends of a TCP connection.
@@ -70,5 +74,58 @@ func TestBackendOfStoppedProxyIsHungUpOn(t *testing.T) {
 	}
 	if _, err := theirs.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("the backend read %v, want EOF", err)
+	}
+}
+
+// TestFullSocketIsWrittenToOnceItIsWatched has a socket fill up before its connection is on a loop.
+func TestFullSocketIsWrittenToOnceItIsWatched(t *testing.T) {
+	ours, theirs := socketPair(t)
+	cc := &callerConn{}
+	cc.conn = newConn(idleProxy(t), ours, cc)
+	sent := bytes.Repeat([]byte("x"), 16<<20) // more than the kernel takes
+	cc.out.buffer().bytes = append(cc.out.buffer().bytes, sent...)
+	cc.flush(new(batch))
+	if cc.out.stuck == nil {
+		t.Fatal("the socket took everything")
+	}
+	cc.proxy.tasks.Add(1)
+	if err := cc.seat.watch(cc.conn); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.ReadFull(theirs, make([]byte, len(sent))); err != nil {
+		t.Errorf("after %d bytes of %d: %v", n, len(sent), err)
+	}
+	_ = theirs.Close() // the loop lets go
+}
+
+// TestSocketThatCannotBeWatchedLeavesNothingBehind uses a file, which epoll refuses.
+func TestSocketThatCannotBeWatchedLeavesNothingBehind(t *testing.T) {
+	file, err := os.Create(t.TempDir() + "/file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	ours, _ := socketPair(t)
+	cc := &callerConn{}
+	cc.conn = newConn(idleProxy(t), ours, cc)
+	defer cc.drop()
+	own := cc.batch
+	fd, err := unix.Dup(int(file.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := cc.seat.(*seat).loop
+	refused := &seat{l, int32(fd)}
+	defer refused.close()
+	if err := refused.watch(cc.conn); err == nil {
+		t.Fatal("it is watched")
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conns[int32(fd)] != nil {
+		t.Error("the loop has it still")
+	}
+	if cc.batch != own {
+		t.Error("it has the loop's batch still")
 	}
 }
