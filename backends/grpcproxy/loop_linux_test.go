@@ -129,3 +129,48 @@ func TestSocketThatCannotBeWatchedLeavesNothingBehind(t *testing.T) {
 		t.Error("it has the loop's batch still")
 	}
 }
+
+// greedy is a socket that takes everything, while somebody has more to send each time.
+type greedy struct {
+	socket
+	conn  *conn
+	taken int
+	limit int
+	told  bool // to go on when the loop comes by
+}
+
+func (g *greedy) send(p []byte) (int, error) {
+	if g.taken += len(p); g.taken < g.limit {
+		g.conn.mu.Lock()
+		buf := g.conn.out.buffer()
+		buf.bytes = append(buf.bytes, p...)
+		g.conn.mu.Unlock()
+	}
+	return len(p), nil
+}
+
+func (g *greedy) watchWritable(on bool) { g.told = on }
+
+// TestFastReaderDoesNotKeepALoop is about the other connections of a loop, which wait while it writes.
+func TestFastReaderDoesNotKeepALoop(t *testing.T) {
+	ours, _ := socketPair(t)
+	cc := &callerConn{}
+	cc.conn = newConn(idleProxy(t), ours, cc)
+	defer cc.drop()
+	g := &greedy{socket: cc.seat, conn: cc.conn, limit: 64 << 20}
+	cc.seat = g
+	cc.out.buffer().bytes = make([]byte, 64<<10)
+	cc.flush(new(batch))
+	if g.taken > 2*turnBytesMax || !g.told {
+		t.Fatalf("%d bytes were written in one turn, want about %d", g.taken, turnBytesMax)
+	}
+	for turns := 0; g.told; turns++ {
+		if turns > g.limit/turnBytesMax {
+			t.Fatalf("%d bytes in %d turns", g.taken, turns)
+		}
+		cc.writable(new(batch))
+	}
+	if g.taken < g.limit || cc.out.writing {
+		t.Errorf("%d bytes were written, want %d", g.taken, g.limit)
+	}
+}

@@ -7,8 +7,9 @@ package grpcproxy
 // frames of many streams. One goroutine writes at a time; what is appended meanwhile goes out with its next write.
 //
 // A reader must never wait for somebody else's socket. Where an event loop has the descriptor, anybody writes to it without
-// waiting; when the socket is full the rest is the loop's, which writes on when it is told that there is room. Other
-// connections (TLS, in memory) are written by a goroutine of its own, which lives until they have taken everything.
+// waiting; when the socket is full the rest is the loop's, which writes on when it is told that there is room. The same
+// where the peer reads as fast as others bring more for it: no turn is longer than turnBytesMax. Other connections (TLS,
+// in memory) are written by a goroutine of its own, which lives until they have taken everything.
 //
 // Bounds: DATA is appended only while less than outputBytesMax waits, so a stopped socket stops the streams behind it
 // and not the gateway's memory. Other frames are always appended; more than controlBytesMax of them means a peer that
@@ -26,6 +27,8 @@ const (
 	controlBytesMax = 1 << 20
 	// outputBytesKept is the largest buffer that goes back to the pool.
 	outputBytesKept = 512 << 10
+	// turnBytesMax is how much is written to a socket in one go, and a little more: the other connections of the loop wait.
+	turnBytesMax = 1 << 20
 	// writeWait is how long a socket may take nothing at all before the connection is given up.
 	writeWait = time.Minute
 )
@@ -107,8 +110,15 @@ func (c *conn) flush(b *batch) {
 
 // writePending is called with conn.mu held, by the one who writes, and releases it.
 func (c *conn) writePending(b *batch) {
+	written := 0
 	for c.out.pending != nil {
 		p, to := c.out.take(), c.seat
+		if to != nil && written > turnBytesMax && !c.leaving {
+			c.leaveToLoop(to, p, p.bytes)
+			c.mu.Unlock()
+			return
+		}
+		written += len(p.bytes)
 		c.mu.Unlock()
 		if to == nil {
 			go c.drain(p)
@@ -149,12 +159,17 @@ func (c *conn) getStuck(to socket, whole *buffer, rest []byte) {
 		c.out.idle.Signal()
 		return
 	}
+	c.leaveToLoop(to, whole, rest)
+}
+
+// leaveToLoop makes the loop write the rest when it comes by and the socket has room. conn.mu is held.
+func (c *conn) leaveToLoop(to socket, whole *buffer, rest []byte) {
 	c.out.stuck, c.out.rest = whole, rest
 	c.stuckSince.Store(int64(c.proxy.now()))
 	to.watchWritable(true)
 }
 
-// writable goes on after getStuck. It is the loop's.
+// writable goes on after leaveToLoop. It is the loop's.
 func (c *conn) writable(b *batch) {
 	c.mu.Lock()
 	whole, rest, to := c.out.stuck, c.out.rest, c.seat
