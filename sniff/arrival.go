@@ -155,6 +155,11 @@ func (s *Server) recognise(a *arrival) (c *Conn, result Result, why error) {
 		a.Conn.Conn = client
 	}
 	if s.ask(a); a.reason != "" {
+		s.options.Report() // others of its source may have ended
+		a.asked = false
+		s.ask(a)
+	}
+	if a.reason != "" {
 		return &a.Conn, Refused, s.unwelcome(a, a.reason)
 	}
 	result = a.classify(s.options.Protocols)

@@ -81,6 +81,10 @@ type Options struct {
 	// is syscall.EAGAIN where nobody waits.
 	Watch func(l net.Listener, ready func() (again bool)) (stop func(), err error)
 
+	// Report has Handle's connections that have ended released, where that is put off. It is called where one is about to wait or
+	// to be refused for want of what others take up. Default: nothing is put off.
+	Report func()
+
 	// TLSOnly refuses what does not begin with a ClientHello.
 	TLSOnly bool
 
@@ -145,6 +149,9 @@ func NewServer(o Options) *Server {
 	}
 	if o.ProxyFrom == nil {
 		o.ProxyFrom = func(net.Addr) bool { return false }
+	}
+	if o.Report == nil {
+		o.Report = func() {}
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -248,8 +255,11 @@ func (s *Server) leave(l net.Listener) {
 
 // takeSlots waits until one more connection may be accepted; false once Close has begun.
 func (s *Server) takeSlots() bool {
-	if s.connections.Acquire(s.stopping, 1) != nil {
-		return false
+	if !s.connections.TryAcquire(1) {
+		s.options.Report()
+		if s.connections.Acquire(s.stopping, 1) != nil {
+			return false
+		}
 	}
 	if s.sniffing.Acquire(s.stopping, 1) != nil {
 		s.connections.Release(1)

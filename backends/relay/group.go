@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Group is a set of relays that are counted, shown and ended together: those of a backend, say. The zero value is an empty
@@ -40,13 +41,14 @@ type link struct {
 // total is what the watch looks at.
 func (l *link) total() int64 { return l.moved[aToB].Load() + l.moved[bToA].Load() }
 
-// finish reports the end. The engine calls it once, after it has closed both connections.
-func (l *link) finish() {
+// finish reports the end. The engine calls it once, after it has closed both connections, some time ago.
+func (l *link) finish(ago time.Duration) {
 	l.done(Stats{
 		AToB:   l.moved[aToB].Load(),
 		BToA:   l.moved[bToA].Load(),
 		First:  l.course.first,
 		Reason: l.course.reason,
+		Ago:    ago,
 	}, l.course.err)
 	l.group.remove(l)
 }

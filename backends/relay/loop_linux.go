@@ -24,9 +24,6 @@ const (
 	// then watches all processors every 20 microseconds for a while.
 	yieldEvery = 5 * time.Millisecond
 
-	// endedMax is how many pairs wait at most, until the loop has nothing to do, for their end to be reported.
-	endedMax = 64
-
 	// lingerMilliseconds is how long a loop without pairs waits for the next one.
 	lingerMilliseconds = 50
 )
@@ -42,6 +39,7 @@ type loop struct {
 	inbox   []letter
 	ids     []int32 // free ones
 	idNext  int32
+	ended   []ending // closed, not yet reported
 
 	mail     atomic.Bool  // inbox is not empty
 	nextLook atomic.Int64 // when the loop will wake by itself, on its clock; math.MaxInt64: never
@@ -52,8 +50,8 @@ type loop struct {
 	deadlines deadlines
 	ready     *pair // a queue of those that have something to do
 	readyLast *pair
-	buffer    *chunk  // what is read goes here first
-	ended     []*pair // closed, not yet reported
+	buffer    *chunk // what is read goes here first
+	late      lateness
 	events    [eventsMax]unix.EpollEvent
 	busy      bool          // there will be more events by the time that the last ones are served
 	yielded   time.Duration // when it last let others run
@@ -264,7 +262,9 @@ func (l *loop) run() {
 // wait gives the number of new events. It blocks only when no pair has something to do.
 func (l *loop) wait() int {
 	now := now()
-	if now-l.yielded >= yieldEvery || len(l.ended) >= endedMax {
+	if l.late.due(now) {
+		l.report(now)
+	} else if now-l.yielded >= yieldEvery {
 		l.yield(now)
 	}
 	if l.ready != nil || l.busy {
@@ -273,8 +273,8 @@ func (l *loop) wait() int {
 			return n
 		}
 	}
-	if len(l.ended) > 0 {
-		l.yield(now)
+	if l.late.ends > 0 && !l.watchesDoors() {
+		l.report(now)
 	}
 	next, milliseconds := int64(math.MaxInt64), -1
 	if due, any := l.deadlines.next(); any {
@@ -282,6 +282,9 @@ func (l *loop) wait() int {
 		milliseconds = int(min(max(0, due-now+time.Millisecond-1)/time.Millisecond, math.MaxInt32))
 	} else if l.alive == 0 && !l.watchesDoors() {
 		milliseconds = lingerMilliseconds
+	}
+	if l.late.ends > 0 {
+		milliseconds = l.late.left(now, milliseconds)
 	}
 	l.nextLook.Store(next)
 	if l.mail.Load() { // whoever wrote before that did not know that the loop sleeps
@@ -292,25 +295,15 @@ func (l *loop) wait() int {
 	return n
 }
 
-// yield lets other goroutines run: they may be waiting for this processor. The first is one that reports the pairs that have
-// ended, as whoever is told may block; it runs here and now, so that the scheduler's monitor need not find it beside a loop
-// that waits.
+// yield lets other goroutines run: they may be waiting for this processor.
 func (l *loop) yield(now time.Duration) {
-	if ended := l.ended; len(ended) > 0 {
-		l.ended = nil
-		go func() {
-			for _, p := range ended {
-				p.finish()
-			}
-		}()
-	}
 	l.yielded = now
 	runtime.Gosched()
 }
 
 // retire ends the loop's goroutine if it has no pair.
 func (l *loop) retire() bool {
-	if l.alive > 0 || len(l.ended) > 0 {
+	if l.alive > 0 || l.late.ends > 0 {
 		return false
 	}
 	l.mu.Lock()
@@ -459,8 +452,10 @@ func (l *loop) rearm(p *pair) {
 	l.deadlines.set(p, now()+interval)
 }
 
-// end closes both connections of a pair and reports.
+// end closes both connections of a pair. The report comes later.
 func (l *loop) end(p *pair) {
+	at := now()
+	l.late.add(at)
 	l.deadlines.remove(p)
 	for w, held := range p.backlog {
 		if held != nil {
@@ -476,6 +471,6 @@ func (l *loop) end(p *pair) {
 	closeFD(p.fd[bToA])
 	l.ids = append(l.ids, p.id)
 	l.pairs--
+	l.ended = append(l.ended, ending{p, at})
 	l.mu.Unlock()
-	l.ended = append(l.ended, p)
 }

@@ -153,7 +153,7 @@ func (p *portable) leave() {
 	p.mu.Unlock()
 	if last {
 		p.close()
-		p.finish()
+		p.finish(0)
 	}
 }
 

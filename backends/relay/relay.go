@@ -107,6 +107,8 @@ type Stats struct {
 	AToB, BToA int64  // bytes delivered to the other connection's kernel buffer, the prefix included
 	First      Side   // who ended first; Neither when the relay was cut while both sides were there
 	Reason     Reason // how First ended, or how the relay was cut
+
+	Ago time.Duration // since the end: reports of short connections are gathered for some milliseconds
 }
 
 // String gives the stats as they stand in a log line.
@@ -118,8 +120,8 @@ func (s Stats) String() string {
 var std Group
 
 // Relay moves bytes between a and b, both ways, until both have ended; see the package comment for the rules. It owns both
-// connections from the call on, and may return before the end. done is called exactly once, on a goroutine of its
-// own, after both connections were closed; its error is nil when and only when Stats.Reason is EOF.
+// connections from the call on, and may return before the end. done is called exactly once, on another goroutine,
+// a few milliseconds after both connections were closed at most; its error is nil when and only when Stats.Reason is EOF.
 //
 // Either may be Prefixed. A connection without a CloseWrite method is closed where the others get FIN.
 func Relay(a, b net.Conn, limits Limits, done func(Stats, error)) {

@@ -55,6 +55,7 @@ func (i *instance) port(change *resource.Change, l config.Listener) (*port, erro
 			Log:            i.log,
 			Metrics:        i.metrics,
 			Watch:          watchOnLoops,
+			Report:         reportEnds,
 		}))
 		if err == nil {
 			p.tls = exposed.TLS

@@ -201,6 +201,7 @@ func relayOutcome(o dial.Outcome) gateway.Outcome {
 		Target:   o.Target,
 		BytesIn:  o.Stats.AToB,
 		BytesOut: o.Stats.BToA,
+		Ago:      o.Stats.Ago,
 		Result:   relayResult(o),
 		Err:      o.Err,
 	}
@@ -245,6 +246,9 @@ func targetTexts(targets []config.Target) string { return strings.Join(targetTex
 
 // watchOnLoops has the event loops of the relays accept: they are awake anyway.
 var watchOnLoops = relay.Watch
+
+// reportEnds has the relays' connections released that have ended.
+var reportEnds = relay.Report
 
 // placed puts the configuration's place before an error.
 func placed(at hcl.Range, err error) error { return fmt.Errorf("%s: %w", config.Place(at), err) }

@@ -205,6 +205,7 @@ func (h pairHandler) ServeConn(_ context.Context, c net.Conn, done func(gateway.
 			Target:   o.Partner,
 			BytesIn:  o.Stats.AToB,
 			BytesOut: o.Stats.BToA,
+			Ago:      o.Stats.Ago,
 			Result:   pairResult(o),
 			Err:      o.Err,
 		})

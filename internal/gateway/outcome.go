@@ -9,12 +9,13 @@ import (
 
 // Outcome is how a connection ended. The zero value is a connection that ended well and moved nothing.
 type Outcome struct {
-	Block    string // the configuration's block that took it
-	Target   string // where it was connected to
-	BytesIn  int64  // bytes from the client
-	BytesOut int64  // bytes to the client
-	Result   string // in a word or two, for the log and the metric: a bounded set of values
-	Err      error  // what went wrong, if anything
+	Block    string        // the configuration's block that took it
+	Target   string        // where it was connected to
+	BytesIn  int64         // bytes from the client
+	BytesOut int64         // bytes to the client
+	Ago      time.Duration // since it ended; 0: just now
+	Result   string        // in a word or two, for the log and the metric: a bounded set of values
+	Err      error         // what went wrong, if anything
 }
 
 // report writes the one log line of a connection and counts it.

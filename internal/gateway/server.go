@@ -260,7 +260,7 @@ func (v *visit) done(o Outcome) {
 	if v.block != nil {
 		o.Block = v.block.Name
 	}
-	v.server.report(v.protocol, v.client, v.name, time.Since(v.started), o)
+	v.server.report(v.protocol, v.client, v.name, time.Since(v.started)-o.Ago, o)
 }
 
 // stream puts a connection on its way to a server behind the multiplexer.
