@@ -271,3 +271,16 @@ func TestKeepAliveOfAnAcceptedConnectionCanBeSet(t *testing.T) {
 		}
 	})
 }
+
+// The peer's address is asked for several times a connection, and costs memory once.
+func TestPeersAddressIsMadeOnce(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:80", "[2001:db8::1]:80", "[fe80::1%lo]:80"} {
+		c := newConn(-1, netip.MustParseAddrPort(address), "")
+		if got := c.RemoteAddr().String(); got != address {
+			t.Errorf("%s, want %s", got, address)
+		}
+		if n := testing.AllocsPerRun(100, func() { c.RemoteAddr() }); n > 0 {
+			t.Errorf("%v allocations", n)
+		}
+	}
+}

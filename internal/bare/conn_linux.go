@@ -21,6 +21,7 @@ type Conn struct {
 	fd     int // -1 once it was taken, closed, or made ordinary
 	std    net.Conn
 	remote netip.AddrPort // of TCP
+	peer   *peer          // remote as a net.Addr, once somebody has asked
 	unix   string         // the path of a unix socket that was dialled
 }
 
@@ -151,13 +152,25 @@ func (c *Conn) LocalAddr() net.Addr {
 	case c.IsUnix():
 		return &net.UnixAddr{Net: "unix"}
 	}
+	return net.TCPAddrFromAddrPort(c.local())
+}
+
+// Local is LocalAddr for TCP that nobody has used as a net.Conn, without a piece of memory for it.
+func (c *Conn) Local() netip.AddrPort {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.local()
+}
+
+// local needs the mutex. Its address is not valid where the descriptor is closed, or not ours any more.
+func (c *Conn) local() netip.AddrPort {
 	var sa unix.RawSockaddrAny
 	size := uint32(unix.SizeofSockaddrAny)
 	_, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(c.fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
 	if errno != 0 {
-		return &net.TCPAddr{} // it is closed, or not ours any more
+		return netip.AddrPort{}
 	}
-	return net.TCPAddrFromAddrPort(addrPort(&sa))
+	return addrPort(&sa)
 }
 
 // RemoteAddr is the peer's address.
@@ -165,7 +178,30 @@ func (c *Conn) RemoteAddr() net.Addr {
 	if c.IsUnix() {
 		return &net.UnixAddr{Name: c.unix, Net: "unix"}
 	}
-	return net.TCPAddrFromAddrPort(c.remote)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.peer == nil {
+		c.peer = newPeer(c.remote)
+	}
+	return &c.peer.TCPAddr
+}
+
+// peer is a TCP address in one piece of memory. It is not part of a Conn, for it may be kept for longer.
+type peer struct {
+	net.TCPAddr
+	ip [16]byte
+}
+
+func newPeer(from netip.AddrPort) *peer {
+	p := &peer{TCPAddr: net.TCPAddr{Port: int(from.Port()), Zone: from.Addr().Zone()}}
+	if a := from.Addr(); a.Is4() {
+		v4 := a.As4()
+		p.IP = p.ip[:copy(p.ip[:], v4[:])]
+	} else if a.IsValid() {
+		p.ip = a.As16()
+		p.IP = p.ip[:]
+	}
+	return p
 }
 
 // SetDeadline is net.Conn's.

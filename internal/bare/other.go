@@ -12,6 +12,9 @@ import (
 // Conn is never made here.
 type Conn struct{ net.Conn }
 
+// Local is never asked here.
+func (*Conn) Local() netip.AddrPort { return netip.AddrPort{} }
+
 // Dial always fails here.
 func Dial(netip.AddrPort, string) (*Conn, bool, error) { return nil, false, errors.ErrUnsupported }
 
