@@ -63,7 +63,6 @@ func (t *Target) tryConnect() (conn net.Conn, ok bool) {
 
 // metItself tells whether a connection's two ends are the same: where nobody listens on a port that the kernel may also give
 // to whoever dials, it connects the port with itself.
-func metItself(c net.Conn, target netip.AddrPort) bool {
-	near, ok := c.LocalAddr().(*net.TCPAddr)
-	return ok && near.AddrPort() == target
+func metItself(c *bare.Conn, target netip.AddrPort) bool {
+	return target.IsValid() && c.Local() == target
 }
