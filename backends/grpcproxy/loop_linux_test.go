@@ -174,3 +174,40 @@ func TestFastReaderDoesNotKeepALoop(t *testing.T) {
 		t.Errorf("%d bytes were written, want %d", g.taken, g.limit)
 	}
 }
+
+// trickle is a socket that has room for a little now and then, too little for the loop to be told.
+type trickle struct {
+	socket
+	room int
+}
+
+func (s *trickle) send(p []byte) (int, error) {
+	n := min(s.room, len(p))
+	s.room -= n
+	return n, nil
+}
+
+func (s *trickle) watchWritable(bool) {}
+
+// TestSlowReaderIsNotTakenForDead has a peer that reads less in writeWait than EPOLLOUT asks for, and then nothing.
+func TestSlowReaderIsNotTakenForDead(t *testing.T) {
+	ours, _ := socketPair(t)
+	cc := &callerConn{}
+	cc.conn = newConn(idleProxy(t), ours, cc)
+	defer cc.drop()
+	cc.greeted.Store(true)
+	s := &trickle{socket: cc.seat}
+	cc.seat = s
+	cc.out.buffer().bytes = make([]byte, 100)
+	cc.flush(new(batch))
+	late := func() time.Duration { return cc.proxy.now() + writeWait + time.Second }
+	for range 3 {
+		s.room = 1
+		if cc.look(late(), new(batch)); cc.dead {
+			t.Fatal("a peer that reads was given up")
+		}
+	}
+	if cc.look(late(), new(batch)); !cc.dead {
+		t.Error("a peer that reads nothing was not given up")
+	}
+}

@@ -138,6 +138,9 @@ func (c *conn) send(to socket, whole *buffer, rest []byte, b *batch) bool {
 	if c.count != nil {
 		c.count(0, n, nil)
 	}
+	if n > 0 && c.stuckSince.Load() != 0 {
+		c.stuckSince.Store(0)
+	}
 	switch {
 	case err != nil:
 		c.writeFailed(err)
@@ -165,11 +168,13 @@ func (c *conn) getStuck(to socket, whole *buffer, rest []byte) {
 // leaveToLoop makes the loop write the rest when it comes by and the socket has room. conn.mu is held.
 func (c *conn) leaveToLoop(to socket, whole *buffer, rest []byte) {
 	c.out.stuck, c.out.rest = whole, rest
-	c.stuckSince.Store(int64(c.proxy.now()))
+	if c.stuckSince.Load() == 0 {
+		c.stuckSince.Store(int64(c.proxy.now()))
+	}
 	to.watchWritable(true)
 }
 
-// writable goes on after leaveToLoop. It is the loop's.
+// writable goes on after leaveToLoop. It is the loop's, and the watch's when that has taken long.
 func (c *conn) writable(b *batch) {
 	c.mu.Lock()
 	whole, rest, to := c.out.stuck, c.out.rest, c.seat
@@ -178,7 +183,6 @@ func (c *conn) writable(b *batch) {
 		return
 	}
 	c.out.stuck, c.out.rest = nil, nil
-	c.stuckSince.Store(0)
 	to.watchWritable(false)
 	c.mu.Unlock()
 	if c.send(to, whole, rest, b) {

@@ -73,8 +73,14 @@ func (c *conn) look(now time.Duration, b *batch) {
 		return
 	}
 	if since := c.stuckSince.Load(); since != 0 && now-time.Duration(since) > writeWait {
-		c.abort(fmt.Errorf("the peer has taken nothing for %v", writeWait))
-		return
+		c.writable(b) // the loop is told when a third of the kernel's buffer is free: a slow reader may not get there
+		c.mu.Lock()
+		still := c.out.stuck != nil && c.stuckSince.Load() == since // or the loop is at it
+		c.mu.Unlock()
+		if still {
+			c.abort(fmt.Errorf("the peer has taken nothing for %v", writeWait))
+			return
+		}
 	}
 	if !c.greeted.Load() {
 		if now-c.since > handshakeWait {
