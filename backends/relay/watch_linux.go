@@ -17,6 +17,8 @@ import (
 //
 //   - The loops call ready, several at a time, holding the door's mutex for reading. stop takes it for writing: once stop has
 //     returned no call runs and none will come.
+//   - Few loops watch it, and a connection wakes them all. EPOLLEXCLUSIVE would wake one: while a reload or an upgrade has two
+//     doors to the same socket, that may be one of the door that is about to stop, and nobody would ever accept the connection.
 //   - The door has a descriptor of its own, for closing another one of the socket would not end the watch.
 //   - It is watched level-triggered, one call an event: relays get their turn between two connections.
 type door struct {
@@ -27,6 +29,9 @@ type door struct {
 	mu      sync.RWMutex
 	stopped bool
 }
+
+// doorLoopsMax is how many loops watch a door: with more, most wake-ups would find the connection taken.
+const doorLoopsMax = 4
 
 // doorPad marks the events of doors. Those of pairs have their way there, and a loop's own has 0.
 const doorPad = 2
@@ -51,8 +56,9 @@ func Watch(listener net.Listener, ready func() (again bool)) (stop func(), err e
 		return nil, fmt.Errorf("relay: watch a listener: %w", err)
 	}
 	d := &door{ready: ready, fd: int32(fd), id: lastDoor.Add(1)}
-	stop = func() { d.close(all) }
-	for _, l := range all {
+	some := all[:min(len(all), doorLoopsMax)]
+	stop = func() { d.close(some) }
+	for _, l := range some {
 		if err := l.watchDoor(d); err != nil {
 			stop()
 			return nil, fmt.Errorf("relay: watch a listener: %w", err)
@@ -61,7 +67,7 @@ func Watch(listener net.Listener, ready func() (again bool)) (stop func(), err e
 	return stop, nil
 }
 
-// watchDoor makes the loop one of those that d's connections wake: one of them for each.
+// watchDoor makes the loop one of those that d's connections wake.
 func (l *loop) watchDoor(d *door) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -70,14 +76,14 @@ func (l *loop) watchDoor(d *door) error {
 	}
 	l.doors[d.id] = d
 	l.start()
-	return watch(l.epoll, unix.EPOLL_CTL_ADD, d.fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLEXCLUSIVE, Fd: d.id, Pad: doorPad})
+	return watch(l.epoll, unix.EPOLL_CTL_ADD, d.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: d.id, Pad: doorPad})
 }
 
-func (d *door) close(all []*loop) {
+func (d *door) close(loops []*loop) {
 	d.mu.Lock()
 	d.stopped = true
 	d.mu.Unlock()
-	for _, l := range all {
+	for _, l := range loops {
 		l.forgetDoor(d)
 	}
 	closeFD(d.fd)

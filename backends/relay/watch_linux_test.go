@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"gateway/internal/bare"
 )
@@ -29,6 +30,51 @@ func watched(t *testing.T, again bool) (address string, accepted <-chan net.Conn
 	}
 	return socket.Addr().String(), conns, stop
 }
+
+// TestConnectionThatComesWhileAnotherWatchEndsIsAccepted has a reload's two listeners on one socket: who comes meanwhile, alone,
+// must not wake the one that stops and nobody else.
+func TestConnectionThatComesWhileAnotherWatchEndsIsAccepted(t *testing.T) {
+	socket := listen(t).(*net.TCPListener)
+	watch := func() (accepted <-chan net.Conn, stop func()) {
+		l, err := bare.Listen(socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		conns := make(chan net.Conn, 1)
+		stop, err = Watch(l, func() bool {
+			if c, err := l.TryAccept(); err == nil {
+				conns <- c
+			}
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conns, stop
+	}
+	before, stop := watch()
+	for range reloadsWatched {
+		after, stopNext := watch()
+		stopped := make(chan struct{})
+		go func() { stop(); close(stopped) }()
+		hello(t, socket.Addr().String())
+		select {
+		case c := <-before:
+			c.Close()
+		case c := <-after:
+			c.Close()
+		case <-time.After(patience):
+			t.Fatal("nobody has accepted it")
+		}
+		<-stopped
+		before, stop = after, stopNext
+	}
+	stop()
+}
+
+// reloadsWatched is how often listeners change in a test.
+const reloadsWatched = 2000
 
 func hello(t *testing.T, address string) net.Conn {
 	t.Helper()
