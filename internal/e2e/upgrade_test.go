@@ -193,7 +193,10 @@ admin {
 		func() { g.signal(syscall.SIGUSR2) },
 	} {
 		upgrade()
-		eventually(t, stopWait, "the process before ends", func() bool { return strings.Count(g.log.String(), "msg=stopped") == n+1 })
+		eventually(t, stopWait, "the process before ends, and the next is ready", func() bool {
+			log := g.log.String()
+			return strings.Count(log, "msg=stopped") == n+1 && strings.Count(log, "msg=ready") == n+2
+		})
 		if text, err := os.ReadFile(pidFile); err != nil || strings.TrimSpace(string(text)) != fmt.Sprint(g.pid()) {
 			t.Errorf("the pid file says %q (%v), the process is %d", text, err, g.pid())
 		}
