@@ -27,6 +27,7 @@ demo-tmux: ## the same as separate programs, in one tmux session
 
 test: deps lint ## everything that must hold, with the real peers
 	$(GO) test -race -tags $(TAGS) -timeout 7m $(PKGS)
+	$(GO) test -run CostsOneAllocation ./backends/grpcproxy # which the race detector would disturb
 
 conformance: deps ## gRPC and HTTP/2 as connectrpc's suite and h2spec judge them, beside HAProxy
 	$(GO) test -tags $(TAGS) -count=1 -v -run 'TestGRPCConformance|TestH2Spec' ./internal/e2e
