@@ -105,6 +105,10 @@ func (l *loop) run() {
 		}
 		clear(l.ready[:n])
 		l.batch.run()
+		if l.batch.begun {
+			l.batch.begun = false
+			runtime.Gosched() // it runs here and now: to wake another thread for it takes longer than all that it does
+		}
 		if n == 0 && l.retire() {
 			return
 		}

@@ -121,6 +121,7 @@ func (c *conn) writePending(b *batch) {
 		written += len(p.bytes)
 		c.mu.Unlock()
 		if to == nil {
+			b.begun = true
 			go c.drain(p)
 			return
 		}
@@ -291,6 +292,7 @@ func (c *conn) abort(err error) {
 type batch struct {
 	conns    []*conn    // to flush
 	backends []*backend // with a place for a waiting call
+	begun    bool       // a goroutine, which a loop lets run
 }
 
 func (b *batch) touch(c *conn) {
