@@ -102,7 +102,7 @@ func wantParts(t testing.TB, m *Message, parts ...string) {
 		got[i] = string(m.Part(i))
 	}
 	if len(got) != len(parts) || strings.Join(got, "|") != strings.Join(parts, "|") {
-		t.Errorf("got %q, want %q", got, parts)
+		t.Errorf("got %.200q, want %.200q", got, parts)
 	}
 }
 

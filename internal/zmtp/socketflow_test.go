@@ -75,7 +75,7 @@ func stuckPeer(t testing.TB, s *Socket, kind SocketType) (peer *Conn, release fu
 // fill sends until everything on the way to the one stuck peer is full, and returns how many messages that took.
 func fill(t testing.TB, s *Socket, m *Message) (sent int) {
 	t.Helper()
-	full := func() bool {
+	stuck := func() bool { // and stays so until release: nothing more leaves the socket's queue
 		w := s.links[0].conn.out
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -83,9 +83,10 @@ func fill(t testing.TB, s *Socket, m *Message) (sent int) {
 	}
 	eventually(t, "the socket is full", func() bool {
 		for {
+			last := stuck()
 			err := s.TrySend(m)
 			if errors.Is(err, ErrFull) {
-				return full()
+				return last
 			}
 			if err != nil {
 				t.Fatal(err)
