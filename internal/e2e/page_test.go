@@ -23,8 +23,11 @@ import (
 // adminPictureVariable names the file that the picture of the admin page is written to, as make picture does.
 const adminPictureVariable = "GATEWAY_E2E_ADMIN_PICTURE"
 
-// hostileName is the identity of a client, and its target's name begins so, too: it wants to be HTML.
-const hostileName = `<img/src=x/onerror=alert(1)><b>safe</b>`
+// Identities of the client that waits at the desk: one that wants to be HTML, and one for the picture in the README.
+const (
+	hostileName  = `<img/src=x/onerror=alert(1)><b>safe</b>`
+	picturedName = "till-7"
+)
 
 const pageConfig = `
 listen "127.0.0.1:0" { name = "public" }
@@ -42,7 +45,7 @@ relay "vault" {
 relay "desk" {
   match {
     socket_type = ["DEALER"]
-    identity    = "<img"
+    identity    = %[6]q
   }
   workers { listen = "127.0.0.1:0" }
   wait = "10m"
@@ -75,8 +78,8 @@ sockjs "/chat" {
 }
 `
 
-// startPage runs a gateway and clients of all kinds, which go on until the test ends.
-func startPage(t *testing.T) *gatewayProcess {
+// startPage runs a gateway and clients of all kinds, which go on until the test ends. One of them waits under the given identity.
+func startPage(t *testing.T, identity string) *gatewayProcess {
 	t.Helper()
 	greeter, _ := startGreeter(t, "greeter", "127.0.0.1:0")
 	next, _ := startGreeter(t, "next", "127.0.0.1:0")
@@ -88,7 +91,7 @@ func startPage(t *testing.T) *gatewayProcess {
 		pulls = append(pulls, "tcp://"+l.Addr().String())
 		servers.Go(func() error { return peers.Pull(serving, l, name, silent) })
 	}
-	g := startGateway(t, fmt.Sprintf(pageConfig, greeter, next, pulls[0], pulls[1], "tcp://"+startEcho(t)))
+	g := startGateway(t, fmt.Sprintf(pageConfig, greeter, next, pulls[0], pulls[1], "tcp://"+startEcho(t), identity))
 	ctx, busy := groupOf(t)
 	for i, every := range []time.Duration{2, 5, 9} {
 		port := g.addr([]string{"public", "inside"}[i%2])
@@ -109,7 +112,7 @@ func startPage(t *testing.T) *gatewayProcess {
 		keepAsking(t, s, strings.Repeat("question ", 8))
 	}
 	waiting := zmqSocket(t, zmq.DEALER)
-	must(t, waiting.SetIdentity(hostileName), waiting.Connect("tcp://"+g.addr("public")))
+	must(t, waiting.SetIdentity(identity), waiting.Connect("tcp://"+g.addr("public")))
 	g.parked(2)
 	keepAsking(t, asksAs(t, g), "x")
 	g.runProgram(t, echoOrBye)
@@ -221,11 +224,11 @@ func (s seenPage) harmless(t *testing.T) {
 }
 
 func TestOperatorSeesLiveInABrowserWhatGoesWhere(t *testing.T) {
-	g := startPage(t)
-	picture := os.Getenv(adminPictureVariable)
+	identity, picture := picturedName, os.Getenv(adminPictureVariable)
 	if picture == "" {
-		picture = filepath.Join(t.TempDir(), "page.png")
+		identity, picture = hostileName, filepath.Join(t.TempDir(), "page.png")
 	}
+	g := startPage(t, identity)
 	_, port, err := net.SplitHostPort(g.addr("public"))
 	must(t, err)
 	var seen seenPage
@@ -238,7 +241,7 @@ func TestOperatorSeesLiveInABrowserWhatGoesWhere(t *testing.T) {
 		t.Errorf("wider than the window: by %v pixels", seen.Overflows)
 	}
 	for _, text := range []string{
-		"serving", "vault", "messages", "safe-2", "greeter_next", "/demo.v1.Greeter/*", "/chat", "1 program", hostileName, "unmatched", "speak ZeroMQ",
+		"serving", "vault", "messages", "safe-2", "greeter_next", "/demo.v1.Greeter/*", "/chat", "1 program", identity, "unmatched", "speak ZeroMQ",
 	} {
 		if !strings.Contains(seen.Text, text) {
 			t.Errorf("the page does not say %q:\n%s", text, seen.Text)
