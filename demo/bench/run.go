@@ -24,6 +24,7 @@ const (
 	sampleTimeout = 30 * time.Second
 	front         = "127.0.0.1:7001"
 	back          = "127.0.0.1:7002"
+	keptDir       = "/tmp/sample" // stands in published configurations for a sample's scratch directory
 )
 
 // Sample is one peer doing one work once.
@@ -149,7 +150,7 @@ func (h *harness) script(dir string, size Size, w *Work, p *Peer, configs map[st
 				return nil, err
 			}
 			if _, ok := configs[p.Config]; !ok && !w.Unix && !w.OneCore {
-				configs[p.Config] = text
+				configs[p.Config] = strings.ReplaceAll(text, dir, keptDir)
 			}
 		}
 		script.Proxy = p.Command(s, config)

@@ -157,6 +157,28 @@ func TestEveryPeerIsConfiguredForEveryTarget(t *testing.T) {
 	}
 }
 
+func TestPublishedConfigurationsNameNoFolderOfThisMachine(t *testing.T) {
+	dir := t.TempDir()
+	kept := map[string]string{}
+	for _, p := range Peers {
+		work := workNamed("bulk-1")
+		if p.From != "" {
+			work = workNamed("bridge-single")
+		}
+		if _, err := new(harness).script(dir, full, work, p, kept); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !strings.Contains(kept["nginx.conf"], "pid "+keptDir+"/nginx.pid;") {
+		t.Errorf("nginx keeps its process id nowhere:\n%s", kept["nginx.conf"])
+	}
+	for name, text := range kept {
+		if strings.Contains(text, dir) {
+			t.Errorf("%s names the folder of a sample:\n%s", name, text)
+		}
+	}
+}
+
 func TestRunOfAPartDoesNotReplaceThePublishedPage(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"", "docs/BENCHMARKS.md"},
