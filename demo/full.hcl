@@ -1,5 +1,8 @@
 # Every word of the configuration, by example; `gateway check -config demo/full.hcl` accepts it as it stands. A word that
 # is commented out works too, but needs something that is not everywhere. gateway.hcl is the short version.
+#
+# A time, a size or a number of things is the default, unless its comment says what holds when it is left out. Of several
+# words that are possible the first one named in the comment is the default. Blocks, lists and names ask for nothing when left out.
 
 # ---- the exposed port -------------------------------------------------------------------------------------
 
@@ -45,7 +48,7 @@ limits {                    # a source is an IPv4 address or an IPv6 /64; what a
 
 backend "greeter" {
   grpc    = ["127.0.0.1:50051", "dns:///greeter.internal:50051", "srv:///greeter.internal"] # also unix:///path; names are looked up again
-  balance = "least_request"                                                                 # round_robin, least_request, ring_hash
+  balance = "least_request"                                                                 # least_request, round_robin, ring_hash
   # hash_key = "x-user"                                                                       # of ring_hash: the same value, the same target
   authority = "greeter.example" # the caller's own when left out
   health    = "demo.v1.Greeter" # targets are asked for it by grpc.health.v1; one that is not SERVING gets no calls
@@ -62,10 +65,10 @@ backend "greeter_next" {
 
 backend "greeter_zmq" {                                             # a ZeroMQ service
   zmq         = ["tcp://127.0.0.1:5560", "ipc:///run/greeter.sock"] # where it binds; also unix:///path
-  socket      = "DEALER"                                            # what the gateway plays: DEALER, REQ, PUSH, SUB
+  socket      = "DEALER"                                            # what the gateway plays, a must: DEALER, REQ, PUSH, SUB
   hwm         = 1000                                                # messages queued for each connection, and calls in flight
   max_message = "16MiB"
-  payload     = "proto" # one frame is the message; "json", "envelope": all frames are one gateway.v1.Multipart
+  payload     = "proto" # "proto": one frame is the message; "json"; "envelope": all frames are one gateway.v1.Multipart
   # topic_field      = 1               # with SUB: the field of a call's request in which the topic is
   # descriptors      = "greeter.binpb" # for json: protoc --include_imports --descriptor_set_out
   # curve_server_key = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7" # CURVE towards the service; without it NULL
@@ -87,23 +90,23 @@ zmq "greet" { # old clients, new service
     # sni       = ["zmq.example"]
     # mechanism = ["NULL"] # follows from keys and users
   }
-  socket      = "REP" # what the gateway plays: REP, ROUTER (several requests of a client at a time), PULL, PUB
+  socket      = "REP" # what the gateway plays, a must: REP, ROUTER (several requests of a client at a time), PULL, PUB
   method      = "/demo.v1.Greeter/SayHello"
-  payload     = "proto" # one frame is the message; "json", "envelope": all frames are one gateway.v1.Multipart
-  timeout     = "2s"    # then the client gets an error; every request gets an answer
+  payload     = "proto" # "proto": one frame is the message; "json"; "envelope": all frames are one gateway.v1.Multipart
+  timeout     = "30s"   # then the client gets an error; every request gets an answer
   hwm         = 1000    # replies that wait for a client, and a ROUTER client's requests at a time
   max_message = "16MiB"
   to "greeter" {
-    weight = 99
+    weight = 99 # equal shares where no block has one
   }
   to "greeter_zmq" {
     weight = 1
   }
-  mirror "greeter_next" { # a copy of each call; its reply is compared, never returned
-    percent = 25
-    compare = "proto"
-    ignore  = ["served_by"]
-    samples = 3 # of differing replies, in /status
+  mirror "greeter_next" {   # a copy of each call; its reply is compared, never returned
+    percent = 25            # of the calls; all when left out
+    compare = "proto"       # bytes, proto; nothing is compared when left out
+    ignore  = ["served_by"] # fields that may differ; "outer.inner"
+    samples = 3             # of differing replies, in /status; none when left out
     # descriptors = "greeter.binpb" # without it the backend's reflection
   }
   # retry {
@@ -134,14 +137,14 @@ relay "telemetry" { # the gateway dials one connection per client
     protocol = "zmtp" # when left out; http1, http2, tls, ssh, any
     listen   = ["public"]
     source   = ["10.0.0.0/8", "fd00::/8"]
-    percent  = 90 # of sources, sticky, counted alike in every block; the rest falls through
+    percent  = 90 # of sources, sticky, counted alike in every block; the rest falls through; all when left out
     # What a ZMTP client shows once its greeting is answered. The gateway answers only as far as a block needs.
     mechanism   = ["NULL"]         # NULL, PLAIN, CURVE: seen without holding any key
     socket_type = ["PUSH", "PAIR"] # NULL clients alone show it
     identity    = "legacy-"        # how the routing id begins; NULL clients alone show it
   }
   dial            = ["tcp://127.0.0.1:3333", "unix:///run/pull.sock", "ipc:///run/pull-too.sock"]
-  balance         = "least_connections" # round_robin, least_connections
+  balance         = "least_connections" # least_connections, round_robin
   idle_timeout    = "1h"                # never when left out
   connect_timeout = "5s"                # then the next target is tried
   proxy_protocol  = "v2"                # tells the target the client's address first; nothing when left out
@@ -166,7 +169,7 @@ relay "vault" { # workers connect in, wait, and are paired one to one with clien
   wait              = "20s"    # how long a client may wait for a worker
   max_waiting       = 1000     # clients; one more is kept silent
   handshake_timeout = "10s"    # then the worker is free again
-  affinity          = "source" # the same client meets the same worker again, with fallbacks; none, source, identity (NULL)
+  affinity          = "source" # none, source, identity (NULL): the same client meets the same worker again, with fallbacks
   affinity_wait     = "1s"     # how long to wait for a busy favourite
 }
 
@@ -196,11 +199,11 @@ grpc "/demo.v1.Greeter/SayHello" {
   match {
     metadata = { "x-tenant" = "blue", "x-user" = "a*", "x-trace" = "*" } # the value, how it begins, any; other calls go on below
   }
-  timeout        = "2s" # the caller's own deadline counts if it is earlier
-  max_message    = "16MiB"
-  wait_for_ready = true # calls wait for a backend that cannot be reached; false: they end UNAVAILABLE
-  rate           = 5000 # calls a second; more end RESOURCE_EXHAUSTED
-  max_concurrent = 2000 # calls in flight
+  timeout        = "2s"    # the caller's own deadline counts if it is earlier; that alone when left out
+  max_message    = "16MiB" # either way
+  wait_for_ready = true    # calls wait for a backend that cannot be reached; they end UNAVAILABLE when left out
+  rate           = 5000    # calls a second, more end RESOURCE_EXHAUSTED; any number when left out
+  max_concurrent = 2000    # calls in flight; any number when left out
   to "greeter" {
     weight = 90
   }
@@ -208,13 +211,13 @@ grpc "/demo.v1.Greeter/SayHello" {
     weight = 10
   }
   retry {                      # until a response has begun, and while a call is no larger than 256 KiB
-    attempts = 3               # the first included
-    on       = ["UNAVAILABLE"] # when left out
+    attempts = 3               # the first included; a must
+    on       = ["UNAVAILABLE"] # statuses; this one when left out
     budget   = 0.2             # of calls in flight may be retries; three always may
     backoff  = "25ms"          # before the first retry, then twice as long each time
   }
-  mirror "greeter_next" { # gets a copy of each call, unary or server streaming; its answer is compared, never returned
-    percent = 25
+  mirror "greeter_next" {   # gets a copy of each call, unary or server streaming; its answer is compared, never returned
+    percent = 25            # of the calls; all when left out
     compare = "proto"       # bytes, proto; nothing is compared when left out
     ignore  = ["served_by"] # fields that may differ; "outer.inner"
     # descriptors = "greeter.binpb" # a FileDescriptorSet; the backends' reflection when left out
@@ -253,9 +256,9 @@ sockjs "/chat" {
   send_buffer      = "1MiB" # what waits for one browser; one that does not read is disconnected
   heartbeat        = "25s"
   disconnect_delay = "5s"   # without a request of the browser; then it has gone
-  no_peer          = "wait" # or "refuse": what becomes of new browsers while no program is there
-  origins          = ["*"]  # of pages that may connect, as in "https://app.example" or "https://*.example"
-  client_address   = true   # tell programs, in the data of connect, as JSON
+  no_peer          = "wait" # wait, refuse: what becomes of new browsers while no program is there
+  origins          = ["*"]  # of pages that may connect, as in "https://app.example" or "https://*.example"; all when left out
+  client_address   = true   # tell programs, in the data of connect, as JSON; no when left out
   client_headers   = ["User-Agent"]
   cookie           = false # JSESSIONID, for a load balancer in front
   websocket        = true
@@ -281,7 +284,7 @@ meter {
 
 log {
   format = "text" # text, json
-  level  = "info" # debug, info, warn, error
+  level  = "info" # info, debug, warn, error
 }
 
 drain_timeout = "30s" # how long connections may go on after a stop
