@@ -100,7 +100,7 @@ func parseSyntax(filename string, src []byte) (*hclsyntax.Body, Diagnostics) {
 	}
 	file, problems := hclparse.NewParser().ParseHCL(src, filename)
 	diags.files[filename] = &hcl.File{Body: file.Body, Bytes: shown, Nav: file.Nav}
-	if diags.add(withoutEchoes(problems)); diags.HasErrors() {
+	if diags.add(advised(withoutEchoes(problems), tokens)); diags.HasErrors() {
 		return nil, diags
 	}
 	return file.Body.(*hclsyntax.Body), diags
