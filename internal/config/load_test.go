@@ -101,7 +101,7 @@ var fullZMQs = []ZMQ{
 			Protocol: ZMTP, Listen: []string{"public"}, Percent: 100,
 			Introduction: Introduction{Mechanism: []string{"NULL"}, SocketType: []string{"REQ"}, Identity: "v1-"},
 		},
-		Timeout: 2 * time.Second, HWM: 1000, MaxMessage: 16 << 20,
+		Timeout: 30 * time.Second, HWM: 1000, MaxMessage: 16 << 20,
 		To:      []To{{Backend: "greeter", Weight: 99}, {Backend: "greeter_zmq", Weight: 1}},
 		Mirrors: []Mirror{{Backend: "greeter_next", Percent: 25, Compare: "proto", Ignore: []string{"served_by"}, Samples: 3}},
 	},
