@@ -3,9 +3,11 @@ package dial
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -174,7 +176,7 @@ func TestClientReachesWorkerOnEverySortOfTarget(t *testing.T) {
 		strings.Replace(startWorker(t, "tcp", "127.0.0.1:0").target, "127.0.0.1", "localhost", 1),
 		startWorker(t, "unix", filepath.Join(dir, "a")).target,
 		strings.Replace(startWorker(t, "unix", filepath.Join(dir, "b")).target, "unix", "ipc", 1),
-		startWorker(t, "unix", "@gateway-dial-test").target,
+		startWorker(t, "unix", fmt.Sprintf("@gateway-dial-test-%d", os.Getpid())).target,
 	}
 	for _, target := range targets {
 		b := newBackend(t, Options{Targets: []string{target}})

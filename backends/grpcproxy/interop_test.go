@@ -147,33 +147,58 @@ func TestInteropORCA(t *testing.T) {
 	t.Run("orca_oob", func(t *testing.T) { interop.DoORCAOOBTest(testContext(t), client) })
 }
 
-// startInteropProgram builds and runs google.golang.org/grpc/interop/server, and returns when it listens.
+// startInteropProgram builds and runs google.golang.org/grpc/interop/server, and returns when it listens. The program
+// takes its port by number, so another socket may have it by then: it is started again on another.
 func startInteropProgram(t *testing.T) (address string) {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "server")
 	if out, err := exec.Command("go", "build", "-o", program, "google.golang.org/grpc/interop/server").CombinedOutput(); err != nil {
 		t.Fatalf("build the interop server: %v\n%s", err, out)
 	}
-	l := listen(t)
-	address = l.Addr().String()
+	for range 5 {
+		l := listen(t)
+		address = l.Addr().String()
+		_ = l.Close()
+		if runInteropProgram(t, program, address) {
+			return address
+		}
+	}
+	t.Fatal("the interop server did not find a free port")
+	return ""
+}
+
+// runInteropProgram reports whether the program came to listen on address; it is ended with the test.
+func runInteropProgram(t *testing.T, program, address string) bool {
+	t.Helper()
 	_, port, _ := net.SplitHostPort(address)
-	_ = l.Close()
 	server := exec.Command(program, "-port", port)
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan struct{})
+	go func() {
+		_ = server.Wait() // says that it was killed, or had no port
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		_ = server.Process.Kill()
-		_ = server.Wait() // says that it was killed
+		<-ended
 	})
-	eventually(t, "the interop server listens", func() bool {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
+	listens := false
+	eventually(t, "the interop server listens or ends", func() bool {
+		if conn, err := net.Dial("tcp", address); err == nil {
 			_ = conn.Close()
+			listens = true
 		}
-		return err == nil
+		select {
+		case <-ended:
+			listens = false
+			return true
+		default:
+			return listens
+		}
 	})
-	return address
+	return listens
 }
 
 func TestInteropSoak(t *testing.T) {

@@ -2,9 +2,11 @@ package bare
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -186,7 +188,7 @@ func TestDialTellsWhoRefuses(t *testing.T) {
 }
 
 func TestDialReachesUnixSockets(t *testing.T) {
-	for _, path := range []string{filepath.Join(t.TempDir(), "s"), "@gateway-bare-test"} {
+	for _, path := range []string{filepath.Join(t.TempDir(), "s"), fmt.Sprintf("@gateway-bare-test-%d", os.Getpid())} {
 		l, err := net.Listen("unix", path)
 		if err != nil {
 			t.Fatal(err)
