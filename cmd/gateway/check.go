@@ -25,7 +25,7 @@ func check(args []string, stdout, stderr io.Writer) int {
 	if code, stop := parseFlags(flags, args, stderr); stop {
 		return code
 	}
-	cfg, diags := config.Load(*path)
+	cfg, diags := checks.Load(*path)
 	writeDiagnostics(diags, stderr)
 	if diags.HasErrors() {
 		return exitError
@@ -71,7 +71,7 @@ func summary(cfg *config.Config) string {
 	for _, part := range []struct {
 		count int
 		name  string
-	}{{len(cfg.Relays), "relay"}, {len(cfg.ZMQs), "zmq block"}, {len(cfg.Routes), "grpc route"}, {len(cfg.Backends), "backend"}} {
+	}{{len(cfg.Relays), "relay"}, {len(cfg.ZMQs), "zmq block"}, {len(cfg.Routes), "grpc route"}, {len(cfg.SockJS), "sockjs block"}, {len(cfg.Backends), "backend"}} {
 		if part.count > 0 {
 			parts = append(parts, plural(part.count, part.name))
 		}

@@ -60,7 +60,7 @@ func explain(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stdout, "\nThere is no %s here, so no block is chosen.\n", *path)
 		return exitOK
 	}
-	cfg, diags := config.Load(*path)
+	cfg, diags := checks.Load(*path)
 	writeDiagnostics(diags, stderr)
 	if diags.HasErrors() {
 		return exitError

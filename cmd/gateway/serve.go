@@ -54,7 +54,7 @@ func serve(args []string, _, stderr io.Writer) int {
 		return exitError
 	}
 	why := io.MultiWriter(stderr, predecessor)
-	cfg, diags := config.Load(f.path)
+	cfg, diags := checks.Load(f.path)
 	writeDiagnostics(diags, why)
 	if diags.HasErrors() {
 		return exitError
@@ -144,7 +144,7 @@ func untilStopped(i *instance, signals <-chan os.Signal) (code int) {
 
 // loadAgain loads the configuration for a reload. Its diagnostics become the error.
 func loadAgain(path string) (*config.Config, error) {
-	cfg, diags := config.Load(path)
+	cfg, diags := checks.Load(path)
 	if diags.HasErrors() {
 		var text strings.Builder
 		writeDiagnostics(diags, &text)

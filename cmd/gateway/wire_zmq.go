@@ -32,6 +32,21 @@ import (
 // smallFileBytesMax bounds the files of users and of descriptors.
 const smallFileBytesMax = 16 << 20
 
+// checks look into what a configuration names before it is served.
+var checks = config.Checks{
+	SecretKey:  func(text string) error { _, err := parseSecret(config.Secret(text)); return err },
+	PublicKey:  func(text string) error { _, err := zmtp.ParsePublicKey(text); return err },
+	PublicKeys: func(path string) error { _, err := zmtp.LoadPublicKeys(path); return err },
+	Users:      func(path string) error { _, err := readUsers(path); return err },
+	Descriptors: func(path string) error {
+		set, err := readSmall(path)
+		if err == nil {
+			_, err = bridge.Descriptors(set)
+		}
+		return err
+	},
+}
+
 // services are the ZeroMQ backends, by name.
 type services map[string]*bridge.Backend
 

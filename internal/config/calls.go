@@ -171,7 +171,7 @@ func (r *reader) retry(b *retrySchema) *Retry {
 }
 
 func (r *reader) mirror(b mirrorSchema, known []string) Mirror {
-	m := Mirror{Backend: b.Backend, Percent: 100, Range: b.BackendRange, Descriptors: r.path(b.Descriptors)}
+	m := Mirror{Backend: b.Backend, Percent: 100, Range: b.BackendRange, Descriptors: r.checkedPath(b.Descriptors, r.checks.Descriptors)}
 	if !slices.Contains(known, b.Backend) && !r.incomplete {
 		r.errorAt(b.BackendRange, "Unknown backend", "No backend block has the name %s. %s", quoted(b.Backend), choose(b.Backend, known))
 	}
@@ -218,5 +218,12 @@ func (r *reader) backendTLS(b *backendTLSSchema) *BackendTLS {
 	if (b.Cert == nil) != (b.Key == nil) {
 		r.errorAt(b.DefRange, "Half a certificate", "To show a certificate the gateway needs both: cert = %s and key = %s", strconv.Quote("gateway.crt"), strconv.Quote("gateway.key"))
 	}
-	return &BackendTLS{CA: r.path(b.CA), Cert: r.path(b.Cert), Key: r.path(b.Key)}
+	files := &BackendTLS{CA: r.path(b.CA), Cert: r.path(b.Cert), Key: r.path(b.Key)}
+	if files.CA != "" {
+		r.checkAuthorities(files.CA, b.CA.Expr.Range())
+	}
+	if files.Cert != "" && files.Key != "" {
+		r.checkCertificate(TLSFiles{files.Cert, files.Key}, b.Cert.Expr.Range(), "backends")
+	}
+	return files
 }

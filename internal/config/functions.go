@@ -53,12 +53,10 @@ func fileFunction(dir string) function.Function {
 // readIncluded reads a regular file of at most limit bytes: a pipe or a device could keep the gateway waiting for ever.
 func readIncluded(path string, limit int64) (string, error) {
 	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "", fmt.Errorf("there is no file %s; a relative path starts where the configuration file is", path)
-	case err != nil:
-		return "", fmt.Errorf("cannot look at %s: %w", path, err)
-	case !info.Mode().IsRegular():
+	if err := missing(path, err); err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() {
 		return "", fmt.Errorf("%s is not a regular file", path)
 	}
 	content, err := readBounded(path, limit)
@@ -66,4 +64,15 @@ func readIncluded(path string, limit int64) (string, error) {
 		return "", fmt.Errorf("cannot read %s: %w", path, err)
 	}
 	return string(content), nil
+}
+
+// missing words the error of looking for a path; nil stays nil.
+func missing(path string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no file %s; a relative path starts where the configuration file is", path)
+	case err != nil:
+		return fmt.Errorf("cannot look at %s: %w", path, err)
+	}
+	return nil
 }

@@ -23,23 +23,29 @@ const (
 	drainTimeoutDefault = 30 * time.Second
 )
 
-// Load reads and checks the configuration at path. The Config is nil if the diagnostics have errors.
-func Load(path string) (*Config, Diagnostics) {
+// Load reads and checks the configuration at path, but for what only Checks look into. The Config is nil if the diagnostics
+// have errors.
+func Load(path string) (*Config, Diagnostics) { return Checks{}.Load(path) }
+
+// Parse checks a configuration held in memory, as Load does. The file name stands in diagnostics, and file("x") looks beside it.
+func Parse(filename string, src []byte) (*Config, Diagnostics) { return Checks{}.Parse(filename, src) }
+
+// Load reads and checks the configuration at path, and the keys and files that it names.
+func (c Checks) Load(path string) (*Config, Diagnostics) {
 	src, diags := ReadFile(path)
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	return Parse(path, src)
+	return c.Parse(path, src)
 }
 
-// Parse checks a configuration held in memory. The file name stands in diagnostics, and file("x") looks beside it.
-// The Config is nil if the diagnostics have errors.
-func Parse(filename string, src []byte) (*Config, Diagnostics) {
+// Parse checks a configuration held in memory, and the keys and files that it names.
+func (c Checks) Parse(filename string, src []byte) (*Config, Diagnostics) {
 	body, diags := parseSyntax(filename, src)
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	r := &reader{dir: filepath.Dir(filename), eval: &hcl.EvalContext{Functions: map[string]function.Function{
+	r := &reader{dir: filepath.Dir(filename), checks: c, eval: &hcl.EvalContext{Functions: map[string]function.Function{
 		"env":  envFunction,
 		"file": fileFunction(filepath.Dir(filename)),
 	}}}

@@ -18,6 +18,8 @@ type reader struct {
 	dir   string // of the configuration file
 	diags hcl.Diagnostics
 
+	checks Checks
+
 	// incomplete says that a block had to be left out, unknown or without its label: what seems to be missing may
 	// stand in it, and is not reported.
 	incomplete bool

@@ -104,7 +104,7 @@ func (r *reader) sockJS(b sockJSSchema) SockJS {
 	if b.WebSocket != nil {
 		s.WebSocket = r.flag(b.WebSocket)
 	}
-	s.Static = r.path(b.Static)
+	s.Static = r.folder(b.Static)
 	return s
 }
 
@@ -136,13 +136,9 @@ func (r *reader) end(b sockJSSchema, a *hcl.Attribute, word string, connects boo
 
 // sockJSKeys reads the words of CURVE. A bound socket without it is everybody's who can reach it.
 func (r *reader) sockJSKeys(b sockJSSchema, s *SockJS) {
-	secret, given := r.text(b.CurveSecretKey)
-	s.CurveSecretKey = Secret(secret)
-	if given && secret == "" {
-		r.errorAt(b.CurveSecretKey.NameRange, "The key is empty", "An empty key protects nothing. Make one with `gateway keygen`, or remove the line.")
-	}
-	s.CurveClients = r.path(b.CurveClients)
-	s.CurveServerKey, _ = r.text(b.CurveServerKey)
+	s.CurveSecretKey = r.secretKey(b.CurveSecretKey)
+	s.CurveClients = r.checkedPath(b.CurveClients, r.checks.PublicKeys)
+	s.CurveServerKey = r.publicKey(b.CurveServerKey)
 	switch {
 	case b.CurveServerKey != nil && !s.Connect:
 		r.errorAt(b.CurveServerKey.NameRange, "A key of nobody", "curve_server_key is the key of programs that the gateway connects to. Here they connect to it: write curve_secret_key, or connect = true.")

@@ -26,7 +26,7 @@ func (r *reader) certificates(blocks []listenTLSSchema) (all []TLSFiles, clientC
 		files, whole := r.certificateFiles(b.DefRange, b.Cert, b.Key, "edge")
 		all = append(all, files)
 		if whole {
-			r.checkCertificate(files, b.Cert.Expr.Range())
+			r.checkCertificate(files, b.Cert.Expr.Range(), "clients")
 		}
 		ca := r.path(b.ClientCA)
 		if i == 0 {
@@ -55,8 +55,8 @@ func (r *reader) certificateFiles(at hcl.Range, cert, key *hcl.Attribute, exampl
 	return files, files.Cert != "" && files.Key != ""
 }
 
-// checkCertificate reports files that are no certificate, and warns of one that clients will refuse.
-func (r *reader) checkCertificate(files TLSFiles, at hcl.Range) {
+// checkCertificate reports files that are no certificate, and warns of one that whom it is shown to will refuse.
+func (r *reader) checkCertificate(files TLSFiles, at hcl.Range, whom string) {
 	chain, err := readIncluded(files.Cert, pemBytesMax)
 	if err != nil {
 		r.errorAt(at, "No certificate", "%s.", err)
@@ -74,9 +74,9 @@ func (r *reader) checkCertificate(files TLSFiles, at hcl.Range) {
 	}
 	switch now := time.Now(); {
 	case now.After(pair.Leaf.NotAfter):
-		r.warnAt(at, "The certificate has expired", "%s was good until %s: clients will refuse it. A new one that is put in its place is taken up without a restart.", files.Cert, pair.Leaf.NotAfter.Format(time.DateTime))
+		r.warnAt(at, "The certificate has expired", "%s was good until %s: %s will refuse it. Put a new one in its place.", files.Cert, pair.Leaf.NotAfter.Format(time.DateTime), whom)
 	case now.Before(pair.Leaf.NotBefore):
-		r.warnAt(at, "The certificate is not good yet", "%s is good from %s: clients will refuse it until then. Is this machine's clock right?", files.Cert, pair.Leaf.NotBefore.Format(time.DateTime))
+		r.warnAt(at, "The certificate is not good yet", "%s is good from %s: %s will refuse it until then. Is this machine's clock right?", files.Cert, pair.Leaf.NotBefore.Format(time.DateTime), whom)
 	}
 }
 

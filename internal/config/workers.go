@@ -124,7 +124,10 @@ func (r *reader) tlsFiles(b *tlsSchema) *TLSFiles {
 	if b == nil {
 		return nil
 	}
-	files, _ := r.certificateFiles(b.DefRange, b.Cert, b.Key, "door")
+	files, whole := r.certificateFiles(b.DefRange, b.Cert, b.Key, "door")
+	if whole {
+		r.checkCertificate(files, b.Cert.Expr.Range(), "agents")
+	}
 	return &files
 }
 

@@ -103,7 +103,7 @@ func (r *reader) zmq(b zmqSchema, listeners []Listener, backends []Backend) ZMQ 
 		Range:      b.NameRange,
 	}
 	z.HWM, _ = r.count(b.HWM, 1, hwmMax)
-	z.Descriptors = r.path(b.Descriptors)
+	z.Descriptors = r.checkedPath(b.Descriptors, r.checks.Descriptors)
 	r.zmqAccess(b, &z)
 	r.zmqMatch(b, &z, listeners)
 	z.To = r.destinations(destinations{b.To, b.DefRange, b.NameRange, b.Name, "Messages"}, namesOf(backends))
@@ -142,12 +142,9 @@ func (r *reader) topicField(a *hcl.Attribute) int {
 
 // zmqAccess reads who may come in.
 func (r *reader) zmqAccess(b zmqSchema, z *ZMQ) {
-	secret, given := r.text(b.CurveSecretKey)
-	z.CurveSecretKey = Secret(secret)
-	if given && secret == "" {
-		r.errorAt(b.CurveSecretKey.NameRange, "The key is empty", "An empty key protects nothing. Make one with `gateway keygen`, or remove the line.")
-	}
-	z.CurveClients, z.PlainUsers = r.path(b.CurveClients), r.path(b.PlainUsers)
+	z.CurveSecretKey = r.secretKey(b.CurveSecretKey)
+	z.CurveClients = r.checkedPath(b.CurveClients, r.checks.PublicKeys)
+	z.PlainUsers = r.checkedPath(b.PlainUsers, r.checks.Users)
 	switch {
 	case b.CurveClients != nil && b.CurveSecretKey == nil:
 		r.errorAt(b.CurveClients.NameRange, "A guard without a gate", "curve_clients says which clients may come by CURVE. It goes with curve_secret_key.")
@@ -246,17 +243,16 @@ func (r *reader) zmqService(b backendSchema) *ZMQService {
 	if b.Socket == nil {
 		r.errorAt(b.DefRange, "A backend without a socket", "Say what the gateway plays towards it: socket = \"DEALER\" for a REP or ROUTER, \"REQ\" for one that does not echo envelopes, \"PUSH\" for a PULL, \"SUB\" for a PUB.")
 	}
-	secret, _ := r.text(b.CurveSecretKey)
 	s := &ZMQService{
 		Socket:         oneOf(r, b.Socket, "DEALER", "DEALER", "REQ", "PUSH", "SUB"),
 		MaxMessage:     r.size(b.MaxMessage, messageBytesMax),
 		Payload:        r.payload(b.Payload),
 		TopicField:     r.topicField(b.TopicField),
-		Descriptors:    r.path(b.Descriptors),
-		CurveSecretKey: Secret(secret),
+		Descriptors:    r.checkedPath(b.Descriptors, r.checks.Descriptors),
+		CurveSecretKey: r.secretKey(b.CurveSecretKey),
+		CurveServerKey: r.publicKey(b.CurveServerKey),
 	}
 	s.HWM, _ = r.count(b.HWM, 1, hwmMax)
-	s.CurveServerKey, _ = r.text(b.CurveServerKey)
 	switch {
 	case b.CurveSecretKey != nil && b.CurveServerKey == nil:
 		r.errorAt(b.CurveSecretKey.NameRange, "Half of CURVE", "To connect by CURVE the gateway must know the service's public key: curve_server_key = \"...\"")

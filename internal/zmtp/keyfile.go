@@ -91,8 +91,10 @@ func (f KeyFile) SecretKey() (SecretKey, error) {
 		secret = f.Secret[0]
 	case len(f.Secret) == 0 && len(f.Public) == 0 && len(f.Bare) == 1:
 		return ParseSecretKey(f.Bare[0])
+	case len(f.Secret) == 0:
+		return secret, fmt.Errorf("%w: want secret-key = \"...\", or one line of %d Z85 characters", ErrNoKey, keyZ85Chars)
 	default:
-		return secret, fmt.Errorf("want one secret key: %w", ErrNoKey)
+		return secret, fmt.Errorf("%w: want one secret key, not %d", ErrNoKey, len(f.Secret))
 	}
 	for _, public := range f.Public {
 		if !public.Equal(secret.Public()) {
@@ -115,7 +117,7 @@ func (f KeyFile) PublicKeys() ([]PublicKey, error) {
 		}
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("want a public key: %w", ErrNoKey)
+		return nil, fmt.Errorf("%w: want public-key = \"...\", or lines of %d Z85 characters", ErrNoKey, keyZ85Chars)
 	}
 	return keys, nil
 }
