@@ -161,7 +161,7 @@ relay "vault" { # workers connect in, wait, and are paired one to one with clien
     agents   = true            # also `gateway agent`; no when left out
     max_wait = "22s"           # retire a libzmq worker before its own handshake timer does; "0s" = never
     # token  = env("AGENT_TOKEN") # what agents must know
-    # tls {                       # agents must speak TLS, and check this certificate
+    # tls {                       # agents must speak TLS, and check this certificate; read again when the file changes
     #   cert = "door.crt"
     #   key  = "door.key"
     # }

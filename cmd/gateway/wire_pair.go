@@ -79,18 +79,23 @@ func (i *instance) door(change *resource.Change, r config.Relay, meeting *pair.R
 		o := sniff.Options{
 			Name: settings.name, Timeout: doorTimeout, Protocols: []sniff.Protocol{sniff.ZMTP}, Handle: d.handle, Log: i.log, Metrics: i.metrics,
 		}
+		var termination *gateway.Termination
 		switch {
 		case w.TLS != nil:
-			certificate, err := tls.LoadX509KeyPair(w.TLS.Cert, w.TLS.Key)
-			if err != nil {
-				return nil, nil, fmt.Errorf("the certificate of the workers' door: %w", err)
+			files := []gateway.CertificateFiles{{Cert: w.TLS.Cert, Key: w.TLS.Key}}
+			if termination, err = gateway.NewTermination(files, "", d.log); err != nil {
+				return nil, nil, err
 			}
-			d.tls = &tls.Config{Certificates: []tls.Certificate{certificate}}
+			d.tls = termination.Config()
 			o.Protocols = append(o.Protocols, sniff.TLS)
 		case w.Agents:
 			o.Protocols = append(o.Protocols, agentProtocol)
 		}
-		return i.open(socket, o)
+		p, retire, err := i.open(socket, o)
+		if err == nil {
+			p.tls = termination
+		}
+		return p, retire, err
 	})
 }
 

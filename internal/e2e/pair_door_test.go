@@ -87,6 +87,25 @@ func TestDoorWithTLSAndATokenLetsInWhoKnowsBoth(t *testing.T) {
 	}
 }
 
+func TestRenewedCertificateOfTheDoorIsTakenUpWithoutAReload(t *testing.T) {
+	cert, key := certificate(t)
+	newCert, newKey := certificate(t)
+	g := pairGateway(t, fmt.Sprintf("agents = true\n    tls {\n      cert = %q\n      key = %q\n    }", cert, key))
+	worker := boundEcho(t, "one", func(*zmq.Socket) {})
+	a := startAgent(t, g, "early", worker, "-tls-ca", newCert, "-slots", "1")
+	eventually(t, zmqTimeout, "the agent does not trust the certificate of before", func() bool {
+		return strings.Contains(a.log.String(), "unknown authority")
+	})
+	must(t, os.Rename(newKey, key))
+	text, err := os.ReadFile(newCert)
+	must(t, err, os.WriteFile(cert, text, 0o600))
+	g.parked(1)
+	g.waitLog("files have changed and were read again", zmqTimeout)
+	if n := g.metric(`gateway_certificate_not_after_seconds{file="` + cert + `",listener="vault/workers"}`); n == 0 {
+		t.Error("the metrics do not tell until when the certificate is good")
+	}
+}
+
 // TestStrangersAreTurnedAwayAtTheDoor has junk from where workers may come, and a worker from where they may not.
 func TestStrangersAreTurnedAwayAtTheDoor(t *testing.T) {
 	g := pairGateway(t, "agents = true\n    source = [\"127.0.0.0/16\"]")

@@ -104,6 +104,9 @@ func readAuthorities(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
+// Config is for servers that shake hands by themselves.
+func (t *Termination) Config() *tls.Config { return t.grpc }
+
 // Certificates gives the file of each certificate, and until when it is good.
 func (t *Termination) Certificates() iter.Seq2[string, time.Time] {
 	return func(yield func(string, time.Time) bool) {
