@@ -40,9 +40,8 @@ type Options struct {
 	// Lookup gives the addresses of a host name. Default: the system's resolver.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 
-	Log     *slog.Logger           // told when an address is ejected, and when it is back; default: nobody
-	Dials   *prometheus.CounterVec // labels block, target, result; default: not counted
-	Ejected *prometheus.GaugeVec   // labels block, target; default: not shown
+	Log   *slog.Logger           // told when an address is ejected, and when it is back; default: nobody
+	Dials *prometheus.CounterVec // labels block, target, result; default: not counted
 }
 
 func (o Options) withDefaults() Options {
@@ -262,13 +261,6 @@ func (b *Backend) settle(ctx context.Context, t *Target, counts bool, err error)
 		if counts {
 			b.fail(t, now)
 		}
-	}
-	if b.options.Ejected != nil {
-		left := 0.0
-		if t.endpoint.allEjected(now) {
-			left = 1
-		}
-		b.options.Ejected.WithLabelValues(b.options.Block, t.Name).Set(left)
 	}
 }
 

@@ -195,7 +195,7 @@ func TestClientIsServedWhenOneTargetRefuses(t *testing.T) {
 	w := startWorker(t, "tcp", "127.0.0.1:0")
 	m := metrics.New()
 	b := newBackend(t, Options{
-		Targets: []string{closedPort(t), "unix:///nowhere.sock", w.target}, Balance: RoundRobin, Dials: m.Dials, Ejected: m.TargetEjected,
+		Targets: []string{closedPort(t), "unix:///nowhere.sock", w.target}, Balance: RoundRobin, Dials: m.Dials,
 	})
 	for range 6 {
 		client, ended := serve(t, b)

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"gateway/internal/metrics"
 )
 
 func port(t *testing.T, target string) string {
@@ -48,9 +47,8 @@ func dialOnce(t *testing.T, b *Backend) string {
 // A target that is down costs its block's clients three failed dials, not one each.
 func TestDeadTargetIsLeftOut(t *testing.T) {
 	w := startWorker(t, "tcp", "127.0.0.1:0")
-	m := metrics.New()
 	dead := closedPort(t)
-	b := newBackend(t, Options{Targets: []string{dead, w.target}, Balance: RoundRobin, EjectMin: time.Hour, EjectMax: time.Hour, Dials: m.Dials, Ejected: m.TargetEjected})
+	b := newBackend(t, Options{Targets: []string{dead, w.target}, Balance: RoundRobin, EjectMin: time.Hour, EjectMax: time.Hour})
 	for range 20 {
 		dialOnce(t, b)
 	}
@@ -61,21 +59,16 @@ func TestDeadTargetIsLeftOut(t *testing.T) {
 	if b.Status()[1].EjectedFor != 0 {
 		t.Errorf("status %+v", b.Status()[1])
 	}
-	families, err := m.Registry.Gather()
-	if err != nil {
-		t.Fatal(err)
+	if left := b.LeftOut(); !left[dead] || left[w.target] || len(left) != 2 {
+		t.Errorf("left out are %v", left)
 	}
-	for _, f := range families {
-		if f.GetName() != "gateway_target_ejected" {
-			continue
-		}
-		for _, metric := range f.Metric {
-			left := metric.Label[1].GetValue() == dead
-			if left != (metric.Gauge.GetValue() == 1) {
-				t.Errorf("%v", metric)
-			}
-		}
-	}
+}
+
+func TestTargetWhoseTimeIsOverIsLeftOutNoMore(t *testing.T) {
+	dead := closedPort(t)
+	b := newBackend(t, Options{Targets: []string{dead}, EjectAfter: 1, EjectMin: time.Millisecond, EjectMax: time.Millisecond})
+	failDial(t, b)
+	eventually(t, "nobody leaves it out", func() bool { return !b.LeftOut()[dead] })
 }
 
 func TestClientDoesNotWaitWhenAllTargetsAreLeftOut(t *testing.T) {

@@ -39,6 +39,18 @@ func (b *Backend) Status() []Status {
 	return all
 }
 
+// LeftOut tells of each target, as configured, whether all its addresses are left out.
+func (b *Backend) LeftOut() map[string]bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	all := make(map[string]bool, len(b.endpoints))
+	for _, e := range b.endpoints {
+		all[e.text] = e.allEjected(now)
+	}
+	return all
+}
+
 // Live tells how many relayed connections have not ended.
 func (b *Backend) Live() int { return b.group.Live() }
 

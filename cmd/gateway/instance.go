@@ -116,6 +116,7 @@ func start(cfg *config.Config, s surroundings) (*instance, error) {
 	i.refusing = refusing(i.metrics)
 	i.metrics.WatchGenerations(i.generationNumber, i.history.oldest)
 	i.metrics.WatchCertificates(i.certificates)
+	i.metrics.WatchTargets(i.targets)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if err := i.apply(cfg); err != nil {

@@ -230,8 +230,21 @@ func dialOptions(r config.Relay, log *slog.Logger, m *metrics.Metrics) dial.Opti
 		Limits:         relay.Limits{Idle: r.IdleTimeout},
 		Log:            log,
 		Dials:          m.Dials,
-		Ejected:        m.TargetEjected,
 	}
+}
+
+// targets are those that relays dial now.
+func (i *instance) targets() (all []metrics.Target) {
+	g := i.current.Load()
+	if g == nil {
+		return nil
+	}
+	for block, b := range g.relays {
+		for target, leftOut := range b.LeftOut() {
+			all = append(all, metrics.Target{Block: block, Name: target, LeftOut: leftOut})
+		}
+	}
+	return all
 }
 
 func targetTextList(targets []config.Target) []string {

@@ -31,8 +31,7 @@ type Metrics struct {
 	Held     prometheus.Gauge       // ZMTP clients that no block takes
 
 	// Targets that the gateway dials.
-	Dials         *prometheus.CounterVec // block, target, result
-	TargetEjected *prometheus.GaugeVec   // block, target: 1 while it is left out
+	Dials *prometheus.CounterVec // block, target, result
 
 	Pair *Pair
 
@@ -173,8 +172,7 @@ func New() *Metrics {
 		Spans:    counter("spans_total", "Spans of calls, by what became of them.", "result"),
 		Upgrades: counter("upgrades_total", "Attempts to hand over to another process, by result.", "result"),
 
-		Dials:         counter("dials_total", "Connection attempts to a target, by result.", "block", "target", "result"),
-		TargetEjected: gauge("target_ejected", "1 while a target is left out after failures.", "block", "target"),
+		Dials: counter("dials_total", "Connection attempts to a target, by result.", "block", "target", "result"),
 
 		GRPC:   newGRPC(r),
 		SockJS: NewSockJS(r),
