@@ -1,11 +1,16 @@
 package dial
 
 import (
+	"math"
 	"net"
 	"net/netip"
+	"time"
 
 	"gateway/internal/bare"
 )
+
+// nearPause is for how long a target on this machine that had to be waited for, its backlog being full, is not tried at once.
+const nearPause = time.Second
 
 // tryDial connects to the best target if that is done at once, as it is on this machine. What goes wrong is left to Dial to
 // find, to count and to answer with another target.
@@ -16,7 +21,7 @@ func (b *Backend) tryDial() (net.Conn, *Target) {
 		e.refresh(now)
 	}
 	t := choose(b.listed, nil, b.options.Balance, b.turn, now)
-	if t == nil || t.slow || t.failures > 0 {
+	if t == nil || now < t.slowUntil || t.failures > 0 {
 		b.mu.Unlock()
 		return nil, nil
 	}
@@ -24,22 +29,31 @@ func (b *Backend) tryDial() (net.Conn, *Target) {
 	t.open++
 	b.mu.Unlock()
 
-	conn, ok := t.tryConnect()
-	if ok {
+	conn, waits := t.tryConnect()
+	if conn != nil {
+		if !t.near.Load() {
+			t.near.Store(true)
+		}
 		if b.options.Dials != nil {
 			b.options.Dials.WithLabelValues(b.options.Block, t.Name, result(nil)).Inc()
 		}
 		return conn, t
 	}
 	b.mu.Lock()
-	t.slow = true // over a network it would be so again: one attempt for nothing is enough
+	switch {
+	case !waits: // Dial finds out what is wrong with it
+	case t.near.Load():
+		t.slowUntil = now + nearPause
+	default:
+		t.slowUntil = math.MaxInt64 // over a network it would be so again: one attempt for nothing is enough
+	}
 	t.release()
 	b.mu.Unlock()
 	return nil, nil
 }
 
-// tryConnect connects if that is done at once.
-func (t *Target) tryConnect() (conn net.Conn, ok bool) {
+// tryConnect connects if that is done at once. Without a connection, waits tells whether one could be had by waiting.
+func (t *Target) tryConnect() (conn net.Conn, waits bool) {
 	var addr netip.AddrPort
 	path := ""
 	if t.endpoint.network == "unix" {
@@ -47,7 +61,7 @@ func (t *Target) tryConnect() (conn net.Conn, ok bool) {
 	} else {
 		var err error
 		if addr, err = netip.ParseAddrPort(t.Address); err != nil {
-			return nil, false
+			return nil, true
 		}
 	}
 	c, connected, err := bare.Dial(addr, path)
@@ -56,9 +70,9 @@ func (t *Target) tryConnect() (conn net.Conn, ok bool) {
 	}
 	if !connected || metItself(c, addr) {
 		c.Close()
-		return nil, false
+		return nil, !connected
 	}
-	return c, true
+	return c, false
 }
 
 // metItself tells whether a connection's two ends are the same: where nobody listens on a port that the kernel may also give

@@ -2,8 +2,11 @@ package dial
 
 import (
 	"fmt"
+	"net"
+	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // selfDials are enough for the kernel to go once through the ports from which it chooses the near end's.
@@ -19,9 +22,42 @@ func TestDialDoesNotMeetItself(t *testing.T) {
 	for _, port := range []int{free, free ^ 1} { // the kernel prefers odd ports for the one purpose, even ones for the other
 		target := newBackend(t, Options{Targets: []string{fmt.Sprintf("tcp://127.0.0.1:%d", port)}}).listed[0]
 		for range selfDials {
-			if c, ok := target.tryConnect(); ok {
+			if c, _ := target.tryConnect(); c != nil {
 				t.Fatalf("connected from %v to %v", c.LocalAddr(), c.RemoteAddr())
 			}
 		}
+	}
+}
+
+// A target that was away, or whose backlog was full, is connected to at once again when it can be.
+func TestTargetThatWasAwayIsConnectedToAtOnceAgain(t *testing.T) {
+	dir := t.TempDir()
+	at := filepath.Join(dir, "worker.sock")
+	b := newBackend(t, Options{Targets: []string{"unix://" + at}})
+	atOnce := func() bool {
+		c, target := b.tryDial()
+		if c == nil {
+			return false
+		}
+		c.Close()
+		target.Release()
+		return true
+	}
+	if atOnce() {
+		t.Fatal("connected to nobody")
+	}
+	l, err := net.Listen("unix", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if !atOnce() {
+		t.Error("a target that was away once is not connected to at once any more")
+	}
+	target := b.listed[0]
+	target.slowUntil = b.now() + time.Millisecond // as if it had to be waited for
+	eventually(t, "the pause is over", atOnce)
+	if !target.near.Load() {
+		t.Error("it has answered at once, and nobody knows")
 	}
 }

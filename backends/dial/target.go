@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -72,12 +73,14 @@ type Target struct {
 	backend      *Backend
 	endpoint     *endpoint
 	listed       bool // false: the name does not stand for this address any more
-	slow         bool // it did not answer at once when it was tried so
 	open         int  // connections that are dialled or open
 	failures     int  // in a row, those while ejected not counted
 	ejectedUntil time.Duration
+	slowUntil    time.Duration // it had to be waited for when it was tried at once
 	lastErr      error
 	lastErrAt    time.Duration
+
+	near atomic.Bool // it has answered at once; not guarded
 }
 
 // Release tells that a connection that Dial gave has ended.
