@@ -217,6 +217,58 @@ func TestDialReachesUnixSockets(t *testing.T) {
 	}
 }
 
+// TestFirstBytesEndTheHandshake counts the packets of a connection until its first bytes have been sent: SYN, and those bytes. Where
+// the machine is so slow that TCP does not wait for them, it tries again.
+func TestFirstBytesEndTheHandshake(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for began := time.Now(); ; {
+		out, connected, err := Dial(netip.MustParseAddrPort(l.Addr().String()), "")
+		if err != nil || !connected {
+			t.Fatalf("dialled: %v %v", connected, err)
+		}
+		defer out.Close()
+		fd := out.fd
+		if _, err := syscall.Write(fd, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Segs_out == 2 {
+			return
+		}
+		if time.Since(began) > wait {
+			t.Fatalf("%d packets", info.Segs_out)
+		}
+	}
+}
+
+func TestConnectionThatSendsNothingIsAcceptedAllTheSame(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	out, connected, err := Dial(netip.MustParseAddrPort(l.Addr().String()), "")
+	if err != nil || !connected {
+		t.Fatalf("dialled: %v %v", connected, err)
+	}
+	defer out.Close()
+	if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(wait)); err != nil {
+		t.Fatal(err)
+	}
+	in, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+}
+
 // TestPeerThatDiesWhileBytesAreOnTheirWayIsFoundSoon holds what the kernel is asked for against what it does, where it can.
 func TestPeerThatDiesWhileBytesAreOnTheirWayIsFoundSoon(t *testing.T) {
 	l, b := listener(t, "127.0.0.1:0")
