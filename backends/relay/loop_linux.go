@@ -467,8 +467,10 @@ func (l *loop) end(p *pair) {
 	l.alive--
 	l.mu.Lock()
 	p.closed = true
-	closeFD(p.fd[aToB])
+	l.mu.Unlock()
+	closeFD(p.fd[aToB]) // without the mutex: it takes long, and another loop may want to register a pair
 	closeFD(p.fd[bToA])
+	l.mu.Lock()
 	l.ids = append(l.ids, p.id)
 	l.pairs--
 	l.ended = append(l.ended, ending{p, at})

@@ -30,7 +30,7 @@ type pair struct {
 	sockets   [2]socket // by way: the source
 	last      [2]uint16 // by way: the errno with which reading ended, 0 for FIN; reported when the backlog is delivered
 	ready     bool      // in the loop's ready list
-	closed    bool      // the descriptors are closed; the loop's mutex guards it
+	closed    bool      // the descriptors are closed, or about to be; the loop's mutex guards it
 	entered   bool      // the loop has been told of it; the loop's mutex guards it
 	early     bool      // it was cancelled before that; the loop's mutex guards it
 }
