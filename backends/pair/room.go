@@ -95,6 +95,9 @@ func (r *room) park(w *worker, name string) (*client, error) {
 		return c, nil
 	}
 	if r.counts.parked >= r.counts.parkedMax {
+		if id.unused() && id.wanted.Len() == 0 {
+			delete(r.identities, name) // nothing is known of it but its name
+		}
 		return nil, ErrFull
 	}
 	if w.place.seq == 0 {

@@ -177,6 +177,9 @@ func TestRoomIsBounded(t *testing.T) {
 	for range r.counts.parkedMax {
 		r.worker("w")
 	}
+	if _, err := r.park(&worker{}, "stranger"); !errors.Is(err, ErrFull) || len(r.identities) != 1 {
+		t.Errorf("got %v; %d identities, want the one that has a worker", err, len(r.identities))
+	}
 	if _, err := r.park(&worker{}, "w"); !errors.Is(err, ErrFull) {
 		t.Errorf("one worker too many: %v", err)
 	}
