@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"time"
 )
 
 // Files serves the files of a folder below a path. It lists no folders and shows nothing whose name begins with a dot.
@@ -12,11 +13,12 @@ type Files struct {
 	prefix string // without a slash at its end
 	folder fs.FS  // nil = no files
 	server http.Handler
+	wait   time.Duration // that one write to a browser may take
 }
 
 // NewFiles serves a folder at and below a path such as "/static".
 func NewFiles(prefix string, folder fs.FS) *Files {
-	f := &Files{prefix: strings.TrimSuffix(prefix, "/"), folder: folder}
+	f := &Files{prefix: strings.TrimSuffix(prefix, "/"), folder: folder, wait: DefaultWriteTimeout}
 	if folder != nil {
 		f.server = http.StripPrefix(f.prefix, http.FileServerFS(folder))
 	}
@@ -54,6 +56,18 @@ func (f *Files) serve(w http.ResponseWriter, r *http.Request, below string) bool
 			return false
 		}
 	}
-	f.server.ServeHTTP(w, r)
+	f.server.ServeHTTP(&patientWriter{w, http.NewResponseController(w), f.wait}, r)
 	return true
+}
+
+// patientWriter bounds each write, and not all of them together: how long a file may take depends on its size.
+type patientWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	wait    time.Duration
+}
+
+func (w *patientWriter) Write(p []byte) (int, error) {
+	_ = w.control.SetWriteDeadline(time.Now().Add(w.wait)) // a server of a test may have none
+	return w.ResponseWriter.Write(p)
 }

@@ -55,6 +55,7 @@ func New(o Options) (*Server, error) {
 	}
 	s.iframeTag = tagOf(s.iframe)
 	s.files = NewFiles(o.Prefix, o.Static)
+	s.files.wait = o.WriteTimeout
 	s.lifetime, s.end = context.WithCancel(context.Background())
 	return s, nil
 }
