@@ -314,6 +314,9 @@ func (c *conn) act() error {
 		if !ok {
 			break
 		}
+		if h.kind == http2.FrameData {
+			h, p = c.in.gather(h, p)
+		}
 		if err := c.receive(h, p); err != nil {
 			if err = c.streamFailed(err); err != nil {
 				return err

@@ -83,14 +83,6 @@ func appendFrameHeader(b []byte, length int, kind http2.FrameType, flags http2.F
 		byte(stream>>24), byte(stream>>16), byte(stream>>8), byte(stream))
 }
 
-func appendData(b []byte, stream uint32, end bool, p []byte) []byte {
-	var flags http2.Flags
-	if end {
-		flags = http2.FlagDataEndStream
-	}
-	return append(appendFrameHeader(b, len(p), http2.FrameData, flags, stream), p...)
-}
-
 func appendWindowUpdate(b []byte, stream uint32, n int) []byte {
 	return binary.BigEndian.AppendUint32(appendFrameHeader(b, 4, http2.FrameWindowUpdate, 0, stream), uint32(n))
 }

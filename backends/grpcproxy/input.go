@@ -88,6 +88,29 @@ func (in *input) next() (h frameHeader, payload []byte, ok bool, err error) {
 	return h, payload, true, nil
 }
 
+// gather joins to a DATA frame the next ones of its stream, as far as they are there whole and fit into one frame: where one
+// ends and another begins has no meaning (section 6.1), but each costs whoever handles it. Padded frames stay alone, and so
+// do empty ones, which are counted.
+func (in *input) gather(h frameHeader, payload []byte) (frameHeader, []byte) {
+	if len(payload) == 0 || h.has(http2.FlagDataPadded) {
+		return h, payload
+	}
+	begin, end := in.r-len(payload), in.r // of the joined payload
+	for !h.has(http2.FlagDataEndStream) && in.w-in.r >= frameHeaderBytes {
+		next := parseFrameHeader(in.buf[in.r:])
+		from, length := in.r+frameHeaderBytes, int(next.length)
+		if next.kind != http2.FrameData || next.stream != h.stream || next.has(http2.FlagDataPadded) || length == 0 ||
+			end-begin+length > frameBytesMax || from+length > in.w {
+			break
+		}
+		end += copy(in.buf[end:], in.buf[from:from+length])
+		in.r = from + length
+		h.flags |= next.flags & http2.FlagDataEndStream
+	}
+	h.length = uint32(end - begin)
+	return h, in.buf[begin:end]
+}
+
 // partial reports whether a frame has begun and not ended.
 func (in *input) partial() bool { return in.w > in.r }
 

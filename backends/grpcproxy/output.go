@@ -20,6 +20,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 const (
@@ -41,11 +43,18 @@ var outputBuffers = sync.Pool{New: func() any { return &buffer{make([]byte, 0, 1
 // output is what a connection has yet to write. conn.mu guards it.
 type output struct {
 	pending  *buffer   // appended, not yet handed to a write; nil for nothing
+	last     lastData  // what pending ends with
 	inflight int       // bytes in the running write
 	writing  bool      // a goroutine is in flush or drain, or stuck is the loop's to write
 	stuck    *buffer   // what the full socket has not taken; nil: nothing
 	rest     []byte    // the part of stuck that is left
 	idle     sync.Cond // of writing
+}
+
+// lastData is a DATA frame without END_STREAM that nothing follows yet. The zero value is none.
+type lastData struct {
+	stream uint32
+	length int // of its payload
 }
 
 // socket is a descriptor on an event loop. It never waits.
@@ -76,16 +85,39 @@ func (o *output) waiting() int {
 
 // buffer returns what to append frames to.
 func (o *output) buffer() *buffer {
+	o.last = lastData{}
 	if o.pending == nil {
 		o.pending = outputBuffers.Get().(*buffer)
 	}
 	return o.pending
 }
 
+// appendData appends DATA, to the frame before if that is the stream's and has room: a peer is spared the handling of
+// another frame.
+func (o *output) appendData(stream uint32, end bool, p []byte) {
+	last := o.last
+	if last.stream != stream || last.length+len(p) > frameBytesMax {
+		buf := o.buffer()
+		buf.bytes = appendFrameHeader(buf.bytes, 0, http2.FrameData, 0, stream)
+		last = lastData{stream: stream}
+	}
+	b := append(o.pending.bytes, p...)
+	o.pending.bytes = b
+	last.length += len(p)
+	var flags http2.Flags
+	if end {
+		flags = http2.FlagDataEndStream
+	}
+	appendFrameHeader(b[:len(b)-last.length-frameHeaderBytes], last.length, http2.FrameData, flags, stream)
+	if o.last = last; end {
+		o.last = lastData{}
+	}
+}
+
 // take swaps the pending bytes out for a write.
 func (o *output) take() *buffer {
 	p := o.pending
-	o.pending = nil
+	o.pending, o.last = nil, lastData{}
 	o.inflight = len(p.bytes)
 	return p
 }

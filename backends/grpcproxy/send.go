@@ -63,8 +63,7 @@ func (c *conn) sendData(s *half, p []byte, end bool, b *batch) (n int, all bool)
 			c.block(s)
 			return n, false
 		}
-		buf := c.out.buffer()
-		buf.bytes = appendData(buf.bytes, s.id, end && k == rest, p[n:n+k])
+		c.out.appendData(s.id, end && k == rest, p[n:n+k])
 		b.touch(c)
 		c.nuisances = 0
 		s.sendWindow -= int64(k)
