@@ -1,10 +1,24 @@
 package config
 
 import (
+	"fmt"
 	"net/url"
 
 	"github.com/hashicorp/hcl/v2"
 )
+
+// unknownBackend reports a name that no backend block has, or an address in its place.
+func (r *reader) unknownBackend(at hcl.Range, name string, known []string) {
+	wayOut := choose(name, known)
+	_, problem := grpcTarget(item{name, at})
+	switch {
+	case problem == "":
+		wayOut = fmt.Sprintf("An address stands in a backend block: backend \"greeter\" { grpc = [%q] }, and here its name.", name)
+	case len(known) == 0 && blockName.MatchString(name):
+		wayOut = fmt.Sprintf("Write one: backend %q { grpc = [\"127.0.0.1:50051\"] }", name)
+	}
+	r.errorAt(at, "Unknown backend", "No backend block has the name %s. %s", quoted(name), wayOut)
+}
 
 // backends reads the backend blocks.
 func (r *reader) backends(blocks []backendSchema) []Backend {

@@ -173,7 +173,7 @@ func (r *reader) retry(b *retrySchema) *Retry {
 func (r *reader) mirror(b mirrorSchema, known []string) Mirror {
 	m := Mirror{Backend: b.Backend, Percent: 100, Range: b.BackendRange, Descriptors: r.checkedPath(b.Descriptors, r.checks.Descriptors)}
 	if !slices.Contains(known, b.Backend) && !r.incomplete {
-		r.errorAt(b.BackendRange, "Unknown backend", "No backend block has the name %s. %s", quoted(b.Backend), choose(b.Backend, known))
+		r.unknownBackend(b.BackendRange, b.Backend, known)
 	}
 	if n, ok := r.number(b.Percent, 0, 100); ok {
 		if m.Percent, _ = n.Float64(); m.Percent == 0 {

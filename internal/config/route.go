@@ -96,7 +96,7 @@ func (r *reader) destinations(b destinations, known []string) []To {
 		}
 		seen[to.Backend] = to.BackendRange
 		if !slices.Contains(known, to.Backend) && !r.incomplete {
-			r.errorAt(to.BackendRange, "Unknown backend", "No backend block has the name %s. %s", quoted(to.Backend), choose(to.Backend, known))
+			r.unknownBackend(to.BackendRange, to.Backend, known)
 		}
 	}
 	return r.weighted(b)
