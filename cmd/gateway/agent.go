@@ -33,7 +33,7 @@ func agentCommand(args []string, _, stderr io.Writer) int {
 	flags.StringVar(&f.gateway, "gateway", "", "`host:port` of the gateway's workers' door; a name may stand for several gateways, all are served")
 	flags.StringVar(&f.worker, "worker", "tcp://127.0.0.1:6000", "the `address` that the worker binds: tcp://host:port, ipc:///path")
 	flags.StringVar(&f.name, "name", "", "the worker's `name`, for balance and affinity; default: this machine's")
-	flags.IntVar(&f.slots, "slots", 8, "how many clients the worker may have at the same `time`")
+	flags.IntVar(&f.slots, "slots", 8, "the `number` of clients that the worker may have at the same time")
 	tokenFile := flags.String("token-file", "", "a `file` with the token that the door asks for")
 	caFile := flags.String("tls-ca", "", "speak TLS to the door, and check its certificate with the authorities in this PEM `file`")
 	drainTimeout := flags.Duration("drain-timeout", 30*time.Second, "how long clients may go on after TERM")

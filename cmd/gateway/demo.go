@@ -61,8 +61,8 @@ func demo(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	listen := flags.String("listen", peers.DefaultConnect, "the `address` of the one port")
-	duration := flags.Duration("for", 10*time.Second, "how `long` it runs; 0: until Ctrl-C")
-	every := flags.Duration("every", peers.DefaultEvery, "`time` between two messages of a client")
+	duration := flags.Duration("for", 10*time.Second, "the `duration` of it all; 0: until Ctrl-C")
+	every := flags.Duration("every", peers.DefaultEvery, "the `duration` between two messages of a client")
 	if err := flags.Parse(args); err != nil {
 		return usageCode(err)
 	}

@@ -107,7 +107,7 @@ func explainInput(arg string, stdin io.Reader) ([]byte, error) {
 // explainProtocol prints what each probe says, and returns the protocol, "" when none is recognised.
 func explainProtocol(w io.Writer, prefix []byte) (protocol string) {
 	shown := prefix[:min(len(prefix), explainShownMax)]
-	fmt.Fprintf(w, "%d bytes: % x  %q\n\n", len(prefix), shown, printable(shown))
+	fmt.Fprintf(w, "%s: % x  %q\n\n", plural(len(prefix), "byte"), shown, printable(shown))
 	for _, f := range sniff.Explain(sniff.All, prefix) {
 		fmt.Fprintf(w, "  %-6s %s\n", f.Protocol, f.Verdict)
 	}

@@ -22,7 +22,7 @@ func migration(args []string, stdout, stderr io.Writer) int {
 	path := flags.String("config", configDefault, "the configuration `file` that names the admin port, and its token")
 	addr := flags.String("admin", "", "the admin `address` instead: host:port or unix:///path")
 	tokenFile := flags.String("token-file", "", "a `file` with the admin token")
-	silent := flags.Duration("silent", 0, "exit with 1 unless nobody has spoken ZeroMQ for so `long`")
+	silent := flags.Duration("silent", 0, "exit with 1 unless nobody has spoken ZeroMQ for this `duration`, such as 168h")
 	if code, stop := parseFlags(flags, args, stderr); stop {
 		return code
 	}
