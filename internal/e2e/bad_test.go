@@ -24,24 +24,7 @@ func echoServer(t *testing.T) (addr string) {
 
 func echoServerOn(t *testing.T, host string) (addr string) {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				io.Copy(c, c)
-			}()
-		}
-	}()
-	return l.Addr().String()
+	return serveEach(t, host, func(c net.Conn) { io.Copy(c, c) })
 }
 
 // zmtpSignature is the first 10 bytes of libzmq (RFC 37, greeting).

@@ -21,22 +21,10 @@ const (
 
 // TestManyStoppedReadersStayWithinTheBuffers has servers that send without end to clients that do not read.
 func TestManyStoppedReadersStayWithinTheBuffers(t *testing.T) {
-	flood, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	t.Cleanup(func() { flood.Close() })
-	go func() {
-		for {
-			c, err := flood.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				c.Write(make([]byte, buffersEachBytes))
-				io.Copy(io.Discard, c)
-			}()
-		}
-	}()
+	flood := serveEach(t, "127.0.0.1", func(c net.Conn) {
+		c.Write(make([]byte, buffersEachBytes))
+		io.Copy(io.Discard, c)
+	})
 	g := startGateway(t, fmt.Sprintf(`
 listen "127.0.0.1:0" { name = "public" }
 limits { buffers = "%dMiB" }
@@ -47,7 +35,7 @@ relay "flood" {
 relay "echo" { dial = ["tcp://%s"] }
 admin { listen = "127.0.0.1:0" }
 drain_timeout = "1s"
-`, buffersBytes>>20, flood.Addr(), echoServer(t)))
+`, buffersBytes>>20, flood, echoServer(t)))
 	must(t, goodClient(g.addr("public")))
 	resident := func() int64 { return int64(g.metric("process_resident_memory_bytes ")) }
 	before := resident()

@@ -75,19 +75,7 @@ drain_timeout = "1s"
 // chatter is a server that talks all the time, and listens.
 func chatter(t *testing.T, host string) (addr string) {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	must(t, err)
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go chat(c)
-		}
-	}()
-	return l.Addr().String()
+	return serveEach(t, host, chat)
 }
 
 // chat talks and listens until either fails, and closes.

@@ -91,7 +91,7 @@ func startPage(t *testing.T, identity string) *gatewayProcess {
 		pulls = append(pulls, "tcp://"+l.Addr().String())
 		servers.Go(func() error { return peers.Pull(serving, l, name, silent) })
 	}
-	g := startGateway(t, fmt.Sprintf(pageConfig, greeter, next, pulls[0], pulls[1], "tcp://"+startEcho(t), identity))
+	g := startGateway(t, fmt.Sprintf(pageConfig, greeter, next, pulls[0], pulls[1], "tcp://"+echoServer(t), identity))
 	ctx, busy := groupOf(t)
 	for i, every := range []time.Duration{2, 5, 9} {
 		port := g.addr([]string{"public", "inside"}[i%2])
@@ -161,26 +161,6 @@ func listenAnywhere(t *testing.T) net.Listener {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	return l
-}
-
-// startEcho is a server that sends back what comes.
-func startEcho(t *testing.T) (addr string) {
-	t.Helper()
-	l := listenAnywhere(t)
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				io.Copy(c, c)
-			}()
-		}
-	}()
-	return l.Addr().String()
 }
 
 // keepAsking has a client ask again and again, in a goroutine that alone uses it, until the test ends.

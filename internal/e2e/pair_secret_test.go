@@ -45,29 +45,20 @@ func (w *wire) contains(text string) bool {
 // tap listens in front of an address.
 func (w *wire) tap(t *testing.T, addr string) (endpoint string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			near, err := l.Accept()
-			if err != nil {
-				return
-			}
-			far, err := net.Dial("tcp", addr)
-			if err != nil {
-				near.Close()
-				continue
-			}
-			for _, way := range [][2]net.Conn{{near, far}, {far, near}} {
-				go func() {
-					defer way[1].Close()
-					io.Copy(way[1], io.TeeReader(way[0], w))
-				}()
-			}
+	return "tcp://" + serveEach(t, "127.0.0.1", func(near net.Conn) {
+		far, err := net.Dial("tcp", addr)
+		if err != nil {
+			return
 		}
-	}()
-	return "tcp://" + l.Addr().String()
+		var ways sync.WaitGroup
+		for _, way := range [][2]net.Conn{{near, far}, {far, near}} {
+			ways.Go(func() {
+				defer way[1].Close()
+				io.Copy(way[1], io.TeeReader(way[0], w))
+			})
+		}
+		ways.Wait()
+	})
 }
 
 // inMemory searches all memory of a process that it can write to, and gives those of the texts that are there.

@@ -252,6 +252,32 @@ func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) 
 	}
 }
 
+// serveEach is a server on a port of its own, and of an address of this machine: what to do with each connection, on a goroutine.
+func serveEach(t *testing.T, host string, serve func(c net.Conn)) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	must(t, err)
+	serveFrom(t, l, serve)
+	return l.Addr().String()
+}
+
+// serveFrom serves the connections of a listener until the test ends, and closes each that was served.
+func serveFrom(t *testing.T, l net.Listener, serve func(c net.Conn)) {
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				serve(c)
+			}()
+		}
+	}()
+}
+
 func must(t *testing.T, errs ...error) {
 	t.Helper()
 	for _, err := range errs {

@@ -15,19 +15,7 @@ func tlsServer(t *testing.T, ca *authority, name string, hosts ...string) (addr 
 	t.Helper()
 	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{ca.pair(ca.issue(name, time.Time{}, hosts...))}})
 	must(t, err)
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				io.WriteString(c, name)
-				c.Close()
-			}()
-		}
-	}()
+	serveFrom(t, l, func(c net.Conn) { io.WriteString(c, name) })
 	return l.Addr().String()
 }
 

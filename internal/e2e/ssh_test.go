@@ -24,36 +24,21 @@ func sshServer(t *testing.T) (addr string) {
 	}
 	config := &ssh.ServerConfig{NoClientAuth: true}
 	config.AddHostKey(signer)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				conn, channels, requests, err := ssh.NewServerConn(c, config)
-				if err != nil {
-					return
-				}
-				go func() {
-					for r := range requests {
-						r.Reply(true, r.Payload)
-					}
-				}()
-				for ch := range channels {
-					ch.Reject(ssh.Prohibited, "this server only answers requests")
-				}
-				conn.Wait()
-			}()
+	return serveEach(t, "127.0.0.1", func(c net.Conn) {
+		conn, channels, requests, err := ssh.NewServerConn(c, config)
+		if err != nil {
+			return
 		}
-	}()
-	return l.Addr().String()
+		go func() {
+			for r := range requests {
+				r.Reply(true, r.Payload)
+			}
+		}()
+		for ch := range channels {
+			ch.Reject(ssh.Prohibited, "this server only answers requests")
+		}
+		conn.Wait()
+	})
 }
 
 // sshRoundTrip logs in through addr and has a request answered.

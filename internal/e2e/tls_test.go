@@ -50,31 +50,18 @@ func tlsBlock(cert, key string, more ...string) string {
 // intoTLS is a port whose connections go into TLS, for clients that know none.
 func intoTLS(t *testing.T, addr string, config *tls.Config) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				session, err := tls.Dial("tcp", addr, config)
-				if err != nil {
-					return
-				}
-				defer session.Close()
-				go func() {
-					io.Copy(session, c)
-					session.CloseWrite()
-				}()
-				io.Copy(c, session)
-			}()
+	return serveEach(t, "127.0.0.1", func(c net.Conn) {
+		session, err := tls.Dial("tcp", addr, config)
+		if err != nil {
+			return
 		}
-	}()
-	return l.Addr().String()
+		defer session.Close()
+		go func() {
+			io.Copy(session, c)
+			session.CloseWrite()
+		}()
+		io.Copy(c, session)
+	})
 }
 
 // TestEveryProtocolIsServedInsideTLS has libzmq, grpc-go, a browser's HTTP and SSH come in TLS, through one port.
