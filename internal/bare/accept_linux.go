@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -35,6 +36,10 @@ type Listener struct {
 	file *os.File
 	raw  syscall.RawConn
 	addr net.Addr
+
+	closing sync.RWMutex // held for reading while fd is used beside the file
+	fd      uintptr
+	closed  bool
 }
 
 // Listen accepts from the socket of l, whose clients speak first, through a descriptor of its own: closing the one leaves the
@@ -44,15 +49,16 @@ func Listen(l *net.TCPListener) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := file.SyscallConn()
+	b := &Listener{file: file, addr: l.Addr()}
+	b.raw, err = file.SyscallConn()
 	if err == nil {
-		err = prepare(raw)
+		err = errors.Join(prepare(b.raw), b.raw.Control(func(fd uintptr) { b.fd = fd }))
 	}
 	if err != nil {
 		file.Close()
 		return nil, err
 	}
-	return &Listener{file: file, raw: raw, addr: l.Addr()}, nil
+	return b, nil
 }
 
 func prepare(raw syscall.RawConn) error {
@@ -100,13 +106,13 @@ func (l *Listener) AcceptBare() (*Conn, error) {
 
 // TryAccept is Accept that does not wait: where nobody has connected, its error is syscall.EAGAIN.
 func (l *Listener) TryAccept() (net.Conn, error) {
-	var c *Conn
-	var errno syscall.Errno
-	err := l.raw.Control(func(fd uintptr) { c, errno = accept(fd) })
-	switch {
-	case err != nil:
+	l.closing.RLock() // Control would do the same, with memory for its function
+	defer l.closing.RUnlock()
+	if l.closed {
 		return nil, net.ErrClosed
-	case errno != 0:
+	}
+	c, errno := accept(l.fd)
+	if errno != 0 {
 		return nil, os.NewSyscallError("accept4", errno)
 	}
 	return c, nil
@@ -122,7 +128,12 @@ func (l *Listener) Duplicate() (fd int, err error) {
 }
 
 // Close ends Accept.
-func (l *Listener) Close() error { return l.file.Close() }
+func (l *Listener) Close() error {
+	l.closing.Lock()
+	l.closed = true
+	l.closing.Unlock()
+	return l.file.Close()
+}
 
 // Addr is where it listens.
 func (l *Listener) Addr() net.Addr { return l.addr }
@@ -135,7 +146,7 @@ func accept(listener uintptr) (*Conn, syscall.Errno) {
 	if errno != 0 {
 		return nil, errno
 	}
-	return newConn(int(fd), addrPort(&sa), ""), 0
+	return &Conn{fd: int(fd), peer: newPeer(addrPort(&sa))}, 0
 }
 
 // addrPort reads an IPv4 or IPv6 address; an IPv4 one mapped into IPv6 comes out as IPv4.

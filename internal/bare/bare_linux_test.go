@@ -329,7 +329,7 @@ func TestKeepAliveOfAnAcceptedConnectionCanBeSet(t *testing.T) {
 // The peer's address is asked for several times a connection, and costs memory once.
 func TestPeersAddressIsMadeOnce(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:80", "[2001:db8::1]:80", "[fe80::1%lo]:80"} {
-		c := newConn(-1, netip.MustParseAddrPort(address), "")
+		c := &Conn{fd: -1, peer: newPeer(netip.MustParseAddrPort(address))}
 		if got := c.RemoteAddr().String(); got != address {
 			t.Errorf("%s, want %s", got, address)
 		}

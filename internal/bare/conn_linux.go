@@ -17,17 +17,11 @@ import (
 // Rules: whoever holds a Conn closes it, takes its descriptor, or uses it as a net.Conn; the first use as a net.Conn makes an
 // ordinary one, after which Take gives nothing. Methods of net.Conn may be called at the same time; Take and TryRead may not.
 type Conn struct {
-	mu     sync.Mutex
-	fd     int // -1 once it was taken, closed, or made ordinary
-	std    net.Conn
-	remote netip.AddrPort // of TCP
-	peer   *peer          // remote as a net.Addr, once somebody has asked
-	unix   string         // the path of a unix socket that was dialled
-}
-
-// newConn owns fd.
-func newConn(fd int, remote netip.AddrPort, path string) *Conn {
-	return &Conn{fd: fd, remote: remote, unix: path}
+	mu   sync.Mutex
+	fd   int // -1 once it was taken, closed, or made ordinary
+	std  net.Conn
+	peer *peer  // of TCP: who has connected; of who was dialled, once somebody has asked
+	unix string // the path of a unix socket that was dialled
 }
 
 // Take gives the descriptor away; ok is false if there is none any more. It is non-blocking and close-on-exec.
@@ -163,10 +157,13 @@ func (c *Conn) Local() netip.AddrPort {
 }
 
 // local needs the mutex. Its address is not valid where the descriptor is closed, or not ours any more.
-func (c *Conn) local() netip.AddrPort {
+func (c *Conn) local() netip.AddrPort { return c.name(unix.SYS_GETSOCKNAME) }
+
+// name is what getsockname(2) or getpeername(2) says, not valid if that fails.
+func (c *Conn) name(call uintptr) netip.AddrPort {
 	var sa unix.RawSockaddrAny
 	size := uint32(unix.SizeofSockaddrAny)
-	_, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(c.fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
+	_, _, errno := unix.RawSyscall(call, uintptr(c.fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
 	if errno != 0 {
 		return netip.AddrPort{}
 	}
@@ -181,7 +178,10 @@ func (c *Conn) RemoteAddr() net.Addr {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.peer == nil {
-		c.peer = newPeer(c.remote)
+		if c.std != nil {
+			return c.std.RemoteAddr()
+		}
+		c.peer = newPeer(c.name(unix.SYS_GETPEERNAME))
 	}
 	return &c.peer.TCPAddr
 }

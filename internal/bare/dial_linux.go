@@ -25,7 +25,7 @@ func Dial(addr netip.AddrPort, path string) (c *Conn, connected bool, err error)
 	if errno != 0 {
 		return nil, false, os.NewSyscallError("socket", errno)
 	}
-	c = newConn(int(fd), addr, path)
+	c = &Conn{fd: int(fd), unix: path}
 	if family != unix.AF_UNIX {
 		setTCP(fd, unix.TCP_NODELAY, 1)
 		setTCP(fd, unix.TCP_QUICKACK, 0) // while it connects: the handshake's acknowledgement goes with the first bytes
