@@ -11,6 +11,7 @@ package sniff
 import (
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -33,6 +34,9 @@ type arrival struct {
 	reason   string // of Admit: why not
 }
 
+// spare are arrivals that were handed over at once: many connections need but a few of them.
+var spare = sync.Pool{New: func() any { return new(arrival) }}
+
 // slot is what a connection takes up until it is released.
 type slot struct {
 	server   *Server
@@ -51,9 +55,14 @@ func (s *slot) release() {
 
 // admit takes over raw with the two slots, and starts to sniff it.
 func (s *Server) admit(raw net.Conn) {
-	a := &arrival{Conn: Conn{Conn: raw, listener: s.options.Name}, slot: &slot{server: s}, raw: raw, accepted: time.Now()}
+	a := spare.Get().(*arrival)
+	*a = arrival{Conn: Conn{Conn: raw, listener: s.options.Name}, slot: &slot{server: s}, raw: raw, accepted: time.Now()}
 	s.meters.accepted.Inc()
-	if s.quick(a) {
+	if done, unused := s.quick(a); done {
+		if unused {
+			*a = arrival{}
+			spare.Put(a)
+		}
 		return
 	}
 	s.meters.sniffing.Inc()
@@ -70,20 +79,21 @@ func (s *Server) admit(raw net.Conn) {
 	go s.sniff(a)
 }
 
-// quick hands a over at once if nothing about it has to be waited for.
-func (s *Server) quick(a *arrival) bool {
+// quick hands a over at once if nothing about it has to be waited for. unused tells that nobody has kept it.
+func (s *Server) quick(a *arrival) (done, unused bool) {
 	if s.options.Quick == nil || s.options.TLSOnly || s.options.ProxyFrom(a.raw.RemoteAddr()) {
-		return false
+		return false, false
 	}
 	if s.ask(a); a.reason != "" || !a.peek(s.options.Protocols) || s.looksInto(a) {
-		return false
+		return false, false
 	}
 	s.sniffing.Release(1)
 	s.meters.matched[a.protocol].Observe(time.Since(a.accepted).Seconds())
-	if !s.options.Quick(&a.Conn, a.release) {
-		s.arriving.Go(func() { s.options.Handle(&a.Conn, a.release) })
+	if s.options.Quick(&a.Conn, a.release) {
+		return true, true
 	}
-	return true
+	s.arriving.Go(func() { s.options.Handle(&a.Conn, a.release) })
+	return true, false
 }
 
 // looksInto tells whether what a was recognised as is not all that shall be known.

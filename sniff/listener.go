@@ -52,8 +52,8 @@ type Options struct {
 	Handle func(c *Conn, release func())
 
 	// Quick may take a connection that was recognised without waiting, on the accepting goroutine: it must return at once.
-	// If it returns true it owns c, as Handle would; otherwise Handle gets c. It is not asked where TLS has to be looked
-	// into. Default: take none.
+	// If it returns true it owns the raw connection, but has no use for c any more; otherwise Handle gets c. It is not asked where
+	// TLS has to be looked into. Default: take none.
 	Quick func(c *Conn, release func()) bool
 
 	// Otherwise may take a connection that was not recognised (Unmatched), not in time (TimedOut), whose peer sent

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"sync"
@@ -64,7 +65,7 @@ func (g *Group) RelayFlow(f Flow, a, b net.Conn, limits Limits, done func(Stats,
 	aPrefix, a := detach(a)
 	bPrefix, b := detach(b)
 	if g.portableOnly || !startOnLoop(g, a, b, aPrefix, bPrefix, shared, done) {
-		startPortable(g, a, b, aPrefix, bPrefix, shared, done)
+		startPortable(g, a, b, bytes.Clone(aPrefix), bytes.Clone(bPrefix), shared, done) // its goroutines have them for longer
 	}
 }
 
