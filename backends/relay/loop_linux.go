@@ -24,6 +24,9 @@ const (
 	// then watches all processors every 20 microseconds for a while.
 	yieldEvery = 5 * time.Millisecond
 
+	// lettersKept bounds the inbox whose memory is used again.
+	lettersKept = 64
+
 	// lingerMilliseconds is how long a loop without pairs waits for the next one.
 	lingerMilliseconds = 50
 )
@@ -37,7 +40,8 @@ type loop struct {
 	pairs   int // registered and not ended
 	doors   map[int32]*door
 	inbox   []letter
-	ids     []int32 // free ones
+	emptied []letter // the one before, empty: its memory is used again
+	ids     []int32  // free ones
 	idNext  int32
 	ended   []ending // closed, not yet reported
 
@@ -321,7 +325,7 @@ func (l *loop) readInbox() {
 	l.mu.Lock()
 	l.mail.Store(false)
 	inbox := l.inbox
-	l.inbox = nil
+	l.inbox, l.emptied = l.emptied, nil
 	l.mu.Unlock()
 	for _, m := range inbox {
 		p := m.pair
@@ -336,6 +340,12 @@ func (l *loop) readInbox() {
 			l.rearm(p)
 			l.enqueue(p)
 		}
+	}
+	if cap(inbox) <= lettersKept {
+		clear(inbox)
+		l.mu.Lock()
+		l.emptied = inbox[:0]
+		l.mu.Unlock()
 	}
 }
 
