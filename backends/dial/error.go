@@ -64,10 +64,11 @@ func cause(err error) error {
 
 // result classifies an attempt for the metric's label.
 func result(err error) string {
+	if err == nil {
+		return "ok"
+	}
 	var timeout net.Error
 	switch {
-	case err == nil:
-		return "ok"
 	case errors.Is(err, context.Canceled):
 		return "cancelled"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):

@@ -212,6 +212,8 @@ func relayResult(o dial.Outcome) string {
 	switch {
 	case o.Target == "":
 		return "no target"
+	case o.Stats.First == relay.A && o.Stats.Reason == relay.EOF:
+		return "client eof" // as nearly always, without memory for it
 	case o.Stats.First == relay.A:
 		return "client " + o.Stats.Reason.String()
 	case o.Stats.First == relay.B:

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Outcome is how a connection ended. The zero value is a connection that ended well and moved nothing.
@@ -23,11 +25,7 @@ func (s *Server) report(protocol string, client net.Addr, serverName string, too
 	if o.Result == "" {
 		o.Result = "closed"
 	}
-	if m := s.options.Metrics; m != nil {
-		m.Connections.WithLabelValues(protocol, o.Block, o.Result).Inc()
-		m.Bytes.WithLabelValues(protocol, o.Block, "in").Add(float64(o.BytesIn))
-		m.Bytes.WithLabelValues(protocol, o.Block, "out").Add(float64(o.BytesOut))
-	}
+	s.count(protocol, o)
 	level := slog.LevelInfo
 	if o.Err != nil {
 		level = slog.LevelWarn
@@ -55,6 +53,33 @@ func (s *Server) report(protocol string, client net.Addr, serverName string, too
 		attrs = append(attrs, slog.String("error", o.Err.Error()))
 	}
 	s.log.LogAttrs(context.Background(), level, "connection", attrs...)
+}
+
+// ends are the metrics of connections that end alike.
+type ends struct {
+	protocol, block, result string
+	connections, in, out    prometheus.Counter
+}
+
+// count counts a connection that has ended. It looks metrics up only where one ended unlike the one before.
+func (s *Server) count(protocol string, o Outcome) {
+	m := s.options.Metrics
+	if m == nil {
+		return
+	}
+	e := s.lastEnds.Load()
+	if e == nil || e.protocol != protocol || e.block != o.Block || e.result != o.Result {
+		e = &ends{
+			protocol: protocol, block: o.Block, result: o.Result,
+			connections: m.Connections.WithLabelValues(protocol, o.Block, o.Result),
+			in:          m.Bytes.WithLabelValues(protocol, o.Block, "in"),
+			out:         m.Bytes.WithLabelValues(protocol, o.Block, "out"),
+		}
+		s.lastEnds.Store(e)
+	}
+	e.connections.Inc()
+	e.in.Add(float64(o.BytesIn))
+	e.out.Add(float64(o.BytesOut))
 }
 
 func addrString(a net.Addr) string {

@@ -71,6 +71,8 @@ type Server struct {
 	sources sources
 	flows   flows
 
+	lastEnds atomic.Pointer[ends] // of the connection that has ended last
+
 	ctx    context.Context // of what handlers wait for; ends with Close
 	cancel context.CancelFunc
 }
