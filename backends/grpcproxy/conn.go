@@ -160,7 +160,8 @@ func (c *conn) unwrap() {
 		prefix = append(prefix, more...)
 	}
 	c.in = newInput(inner, prefix)
-	if c.seat = takeSeat(below); c.seat == nil {
+	_, toBackend := c.role.(*backendConn)
+	if c.seat = takeSeat(below, toBackend); c.seat == nil {
 		c.count = nil // inner does
 	}
 }

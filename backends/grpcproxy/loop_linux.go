@@ -65,16 +65,32 @@ var processors = runtime.GOMAXPROCS(0)
 // loops are made when they are first needed. They serve all proxies.
 var loops struct {
 	sync.Mutex
-	all  []*loop
-	turn int
+	all   []*loop
+	turns turns
 }
 
-// nextLoop deals the connections out. Each new loop adds one to GOMAXPROCS, for the processor of Go's scheduler that it
-// occupies while it waits, as in backends/relay.
-func nextLoop() (*loop, error) {
+// turns deal connections out to loops. Callers have turns of their own, and so have connections to backends: the first of
+// both are on one loop, where no thread has to wake another on the way of a call there and back, and callers are spread
+// evenly however many connections to backends are made between them.
+type turns struct{ callers, backends int }
+
+// next is the number of the loop whose turn it is, of that many.
+func (t *turns) next(toBackend bool, loops int) int {
+	turn := &t.callers
+	if toBackend {
+		turn = &t.backends
+	}
+	*turn++
+	return (*turn - 1) % loops
+}
+
+// nextLoop returns the loop for another connection. Each new loop adds one to GOMAXPROCS, for the processor of Go's scheduler
+// that it occupies while it waits, as in backends/relay.
+func nextLoop(toBackend bool) (*loop, error) {
 	loops.Lock()
 	defer loops.Unlock()
-	if len(loops.all) < processors {
+	next := loops.turns.next(toBackend, processors)
+	if next >= len(loops.all) {
 		epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 		if err == nil {
 			runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
@@ -85,8 +101,7 @@ func nextLoop() (*loop, error) {
 			return nil, os.NewSyscallError("epoll_create1", err)
 		}
 	}
-	loops.turn++
-	return loops.all[loops.turn%len(loops.all)], nil
+	return loops.all[next%len(loops.all)], nil
 }
 
 // run is the life of a loop's goroutine.
@@ -184,9 +199,9 @@ type seat struct {
 }
 
 // takeSeat takes the descriptor out of a plaintext connection, which is of no use afterwards. It returns nil, and leaves
-// the connection alone, where there is none to take.
-func takeSeat(from net.Conn) socket {
-	l, err := nextLoop()
+// the connection alone, where there is none to take. toBackend tells who made the connection.
+func takeSeat(from net.Conn, toBackend bool) socket {
+	l, err := nextLoop(toBackend)
 	if err != nil {
 		return nil
 	}

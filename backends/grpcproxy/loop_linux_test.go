@@ -51,6 +51,23 @@ func shutDown(t *testing.T, p *Proxy) {
 	}
 }
 
+// TestFirstCallerAndItsBackendShareALoop, and those that come later are spread over all loops.
+func TestFirstCallerAndItsBackendShareALoop(t *testing.T) {
+	const loops = 3
+	var turns turns
+	for n := range 2 * loops {
+		if at := turns.next(false, loops); at != n%loops {
+			t.Errorf("caller %d is on loop %d, want %d", n, at, n%loops)
+		}
+		if n >= loops {
+			continue // fewer backends than callers
+		}
+		if at := turns.next(true, loops); at != n {
+			t.Errorf("backend %d is on loop %d, want %d", n, at, n)
+		}
+	}
+}
+
 // TestClientOfStoppedProxyIsHungUpOn has a client come when the proxy has stopped: its descriptor was taken out already.
 func TestClientOfStoppedProxyIsHungUpOn(t *testing.T) {
 	p := idleProxy(t)

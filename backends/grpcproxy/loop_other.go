@@ -5,4 +5,4 @@ package grpcproxy
 import "net"
 
 // takeSeat finds no event loops here: each connection has a goroutine.
-func takeSeat(net.Conn) socket { return nil }
+func takeSeat(net.Conn, bool) socket { return nil }
