@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -273,10 +274,11 @@ func (s *Socket) Serve(l net.Listener) error {
 		}
 		nc, err := l.Accept()
 		if err != nil {
-			if s.lifetime.Err() != nil {
+			passed := s.lifetime.Err() == nil && passes(err) && s.pause(acceptPause)
+			switch {
+			case s.lifetime.Err() != nil:
 				return nil
-			}
-			if !s.pauseAfter(err) {
+			case !passed:
 				return fmt.Errorf("zmtp: accept: %w", err)
 			}
 			<-places
@@ -292,13 +294,18 @@ func (s *Socket) Serve(l net.Listener) error {
 // acceptPause is how long Serve waits after an error that passes, such as too many open files.
 const acceptPause = 50 * time.Millisecond
 
-// pauseAfter waits a moment after an error of accept that passes, and says whether it is one.
-func (s *Socket) pauseAfter(err error) bool {
-	var passing interface{ Temporary() bool }
-	if !errors.As(err, &passing) || !passing.Temporary() {
-		return false
-	}
-	return s.pause(acceptPause)
+// passing are errors of accept(2) that leave the listener usable, beside those that call themselves temporary: memory that
+// runs out, and errors of the connection itself, which Linux reports through accept.
+var passing = []syscall.Errno{
+	syscall.ENOBUFS, syscall.ENOMEM, syscall.EPROTO, syscall.EPERM, syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN,
+	syscall.EHOSTUNREACH, syscall.ENOPROTOOPT, syscall.EOPNOTSUPP,
+}
+
+// passes says whether accepting can go on after this error.
+func passes(err error) bool {
+	var temporary interface{ Temporary() bool }
+	return errors.As(err, &temporary) && temporary.Temporary() ||
+		slices.ContainsFunc(passing, func(errno syscall.Errno) bool { return errors.Is(err, errno) })
 }
 
 // pause waits, and says whether the socket is still open.

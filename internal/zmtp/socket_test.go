@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -334,4 +336,30 @@ func TestEveryMechanismCarriesASocket(t *testing.T) {
 			}
 		})
 	}
+}
+
+// shortOfMemory is a listener whose accepts fail at first.
+type shortOfMemory struct {
+	net.Listener
+	failures []error
+}
+
+func (l *shortOfMemory) Accept() (net.Conn, error) {
+	if len(l.failures) > 0 {
+		err := l.failures[0]
+		l.failures = l.failures[1:]
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", err)}
+	}
+	return l.Listener.Accept()
+}
+
+func TestServeOutlivesErrorsThatPass(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pull, push := newSocket(t, ofType(PULL)), newSocket(t, ofType(PUSH))
+	serve(t, pull, &shortOfMemory{l, []error{syscall.EMFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EPROTO}})
+	dialTo(t, push, "tcp://"+l.Addr().String())
+	awaitPeers(t, pull, 1)
 }
