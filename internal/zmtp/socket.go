@@ -297,8 +297,8 @@ const acceptPause = 50 * time.Millisecond
 // passing are errors of accept(2) that leave the listener usable, beside those that call themselves temporary: memory that
 // runs out, and errors of the connection itself, which Linux reports through accept.
 var passing = []syscall.Errno{
-	syscall.ENOBUFS, syscall.ENOMEM, syscall.EPROTO, syscall.EPERM, syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN,
-	syscall.EHOSTUNREACH, syscall.ENOPROTOOPT, syscall.EOPNOTSUPP,
+	syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EPROTO, syscall.EPERM, syscall.ENETDOWN, syscall.ENETUNREACH,
+	syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.ENOPROTOOPT, syscall.EOPNOTSUPP,
 }
 
 // passes says whether accepting can go on after this error.
