@@ -32,6 +32,7 @@ type place struct {
 type lookup struct {
 	name, port string
 	srv        bool
+	known      []candidate // what was found last
 }
 
 // places sorts the targets into those that are addresses and those that are names.
@@ -74,10 +75,16 @@ func (be *backend) lookUp() {
 		interval := lookUpInterval
 		if failures++; err == nil {
 			failures = 0
-			be.become(append(be.fixed(), found...))
 		} else {
 			interval = max(backoff(failures), lookUpPause)
-			be.lookUpFailed(err, failures)
+		}
+		if failures == 1 && be.ctx.Err() == nil {
+			be.proxy.log.Warn("grpc backend's name cannot be looked up", "backend", be.Name, "err", err)
+		}
+		if err != nil && len(found) == 0 {
+			be.lookUpFailed(err)
+		} else {
+			be.become(append(be.fixed(), found...))
 		}
 		select {
 		case <-be.ctx.Done():
@@ -109,26 +116,30 @@ func (be *backend) fixed() (all []candidate) {
 	return all
 }
 
-// resolve looks all names up. It fails only where none has an address.
+// resolve looks all names up; one that cannot be keeps what it had, and the error tells of it. Nothing is found where none can be.
+// lookUp alone calls it.
 func (be *backend) resolve() (all []candidate, err error) {
 	ctx, cancel := context.WithTimeout(be.ctx, lookUpWait)
 	defer cancel()
 	var problems []error
-	for _, l := range be.names {
+	for i := range be.names {
+		l := &be.names[i]
 		resolve := l.addresses
 		if l.srv {
 			resolve = l.services
 		}
 		found, err := resolve(ctx, be.proxy.resolver)
-		if err != nil {
+		if err != nil && len(found) == 0 {
 			problems = append(problems, err)
+		} else {
+			l.known = found
 		}
-		all = append(all, found...)
+		all = append(all, l.known...)
 	}
-	if len(all) == 0 {
-		return nil, errors.Join(problems...)
+	if len(problems) == len(be.names) {
+		all = nil
 	}
-	return all, nil
+	return all, errors.Join(problems...)
 }
 
 // addresses are those of a host.
@@ -174,14 +185,11 @@ func (l lookup) services(ctx context.Context, r *net.Resolver) (all []candidate,
 }
 
 // lookUpFailed keeps the targets that there are.
-func (be *backend) lookUpFailed(err error, failures int) {
+func (be *backend) lookUpFailed(err error) {
 	before := be.set.Load()
 	be.set.Store(&targetSet{targets: before.targets, tiers: before.tiers, err: err})
 	if be.ctx.Err() != nil {
 		return
-	}
-	if failures == 1 {
-		be.proxy.log.Warn("grpc backend's name cannot be looked up", "backend", be.Name, "err", err)
 	}
 	var b batch
 	be.failWaiting(&b)

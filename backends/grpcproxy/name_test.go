@@ -146,6 +146,32 @@ func TestNameIsLookedUpAgain(t *testing.T) {
 	answerers(t, client, "two", "three")
 }
 
+// Of two names one may be gone for a while: its targets are still there.
+func TestNameThatCannotBeLookedUpKeepsItsTargetsBesideAnother(t *testing.T) {
+	t.Parallel()
+	_, port, err := net.SplitHostPort(startService(t, named("one"))) // on 127.0.0.1
+	if err != nil {
+		t.Fatal(err)
+	}
+	startOn(t, "127.0.0.2:"+port, "two")
+	startOn(t, "127.0.0.3:"+port, "three")
+	s := &nameServer{addresses: map[string][]string{"old.test.": {"127.0.0.1"}, "new.test.": {"127.0.0.2"}}}
+	o := everything("old.test.:"+port, "new.test.:"+port)
+	o.Resolver = s.resolver(t)
+	p, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := testgrpc.NewTestServiceClient(connect(t, serveProxy(t, p)))
+	answerers(t, client, "one", "two")
+	s.set(func() {
+		delete(s.addresses, "old.test.")
+		s.addresses["new.test."] = []string{"127.0.0.3"}
+	})
+	p.table.Load().rest[0].backends[0].askAgain()
+	answerers(t, client, "one", "three")
+}
+
 // record is a service record of a server at address, which the name server knows as host.
 func record(t *testing.T, host, address string, priority, weight uint16) dnsmessage.SRVResource {
 	t.Helper()
