@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// plainBytesMax bounds a message that is decompressed.
+	// plainBytesMax bounds the messages of an answer that are decompressed, together.
 	plainBytesMax = 8 << 20
 	// sampleBytesMax bounds a value in a Sample.
 	sampleBytesMax = 200
@@ -92,8 +92,9 @@ func shortened(s string) string {
 	return s
 }
 
-// messages cuts a body into messages, decompressed.
+// messages cuts a body into messages, decompressed: to plainBytesMax in all, whatever was made small.
 func (r reply) messages() (all [][]byte, err error) {
+	room := plainBytesMax
 	for rest := r.body; len(rest) > 0; {
 		if len(rest) < messageHeaderBytes || uint64(binary.BigEndian.Uint32(rest[1:])) > uint64(len(rest)-messageHeaderBytes) {
 			return nil, io.ErrUnexpectedEOF
@@ -101,9 +102,10 @@ func (r reply) messages() (all [][]byte, err error) {
 		end := messageHeaderBytes + int(binary.BigEndian.Uint32(rest[1:]))
 		p := rest[messageHeaderBytes:end]
 		if rest[0] == 1 {
-			if p, err = decompress(r.encoding, p); err != nil {
+			if p, err = decompress(r.encoding, p, room); err != nil {
 				return nil, err
 			}
+			room -= len(p)
 		}
 		all = append(all, p)
 		rest = rest[end:]
@@ -111,7 +113,7 @@ func (r reply) messages() (all [][]byte, err error) {
 	return all, nil
 }
 
-func decompress(encoding string, p []byte) ([]byte, error) {
+func decompress(encoding string, p []byte, bytesMax int) ([]byte, error) {
 	var r io.Reader
 	var err error
 	switch encoding {
@@ -125,9 +127,9 @@ func decompress(encoding string, p []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := io.ReadAll(io.LimitReader(r, plainBytesMax+1))
-	if err == nil && len(plain) > plainBytesMax {
-		err = fmt.Errorf("a message of more than %d bytes", plainBytesMax)
+	plain, err := io.ReadAll(io.LimitReader(r, int64(bytesMax)+1))
+	if err == nil && len(plain) > bytesMax {
+		err = fmt.Errorf("messages of more than %d bytes", plainBytesMax)
 	}
 	return plain, err
 }

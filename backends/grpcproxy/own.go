@@ -136,7 +136,9 @@ func (h health) ask(ctx context.Context, routes []*route, name string) healthpb.
 			if err != nil {
 				continue
 			}
-			answer, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{Service: name})
+			asking, cancel := context.WithTimeout(ctx, healthWait)
+			answer, err := healthpb.NewHealthClient(conn).Check(asking, &healthpb.HealthCheckRequest{Service: name})
+			cancel()
 			if err == nil {
 				return answer.Status
 			}
