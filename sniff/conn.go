@@ -192,6 +192,15 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// TryWrite writes what the raw connection has room for, without waiting: less than all of p, and no error, says that it is
+// full. It fails with [errors.ErrUnsupported] if the raw connection has no such method.
+func (c *Conn) TryWrite(p []byte) (int, error) {
+	if below, ok := c.Conn.(interface{ TryWrite([]byte) (int, error) }); ok {
+		return below.TryWrite(p)
+	}
+	return 0, errors.ErrUnsupported
+}
+
 // CloseWrite sends FIN: the peer reads EOF and can still answer. It fails with [errors.ErrUnsupported] if the raw
 // connection cannot be half-closed.
 func (c *Conn) CloseWrite() error { return closeWrite(c.Conn) }

@@ -338,3 +338,33 @@ func TestPeersAddressIsMadeOnce(t *testing.T) {
 		}
 	}
 }
+
+func TestWriteWithoutWaitingTakesWhatThereIsRoomFor(t *testing.T) {
+	l, b := listener(t, "127.0.0.1:0")
+	client := dialled(t, l.Addr().String())
+	if _, err := client.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	any, err := b.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := any.(*Conn)
+	defer c.Close()
+	var sent int64
+	for n, chunk := -1, make([]byte, 1<<20); n != 0; sent += int64(n) {
+		if n, err = c.TryWrite(chunk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.Copy(io.Discard, client); got != sent || err != nil {
+		t.Errorf("%d bytes arrived of %d: %v", got, sent, err)
+	}
+	c.Close()
+	if _, err := c.TryWrite([]byte("x")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("write after Close: %v", err)
+	}
+}

@@ -20,8 +20,9 @@ type Conn struct {
 	mu   sync.Mutex
 	fd   int // -1 once it was taken, closed, or made ordinary
 	std  net.Conn
-	peer *peer  // of TCP: who has connected; of who was dialled, once somebody has asked
-	unix string // the path of a unix socket that was dialled
+	try  *trying // std's TryWrite, once it was called
+	peer *peer   // of TCP: who has connected; of who was dialled, once somebody has asked
+	unix string  // the path of a unix socket that was dialled
 }
 
 // Take gives the descriptor away; ok is false if there is none any more. It is non-blocking and close-on-exec.
@@ -89,6 +90,52 @@ func (c *Conn) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return std.Write(b)
+}
+
+// trying is one attempt to write at a time, with nothing to allocate for each.
+type trying struct {
+	raw   syscall.RawConn
+	once  func(fd uintptr) (done bool)
+	b     []byte
+	n     int
+	errno syscall.Errno
+}
+
+// TryWrite writes what the socket has room for, without waiting; less than all of b, and no error, means that it is full.
+// One goroutine may be in it at a time, and none in Write.
+func (c *Conn) TryWrite(b []byte) (int, error) {
+	if c.try == nil {
+		raw, err := c.SyscallConn()
+		if err != nil {
+			return 0, err
+		}
+		t := &trying{raw: raw}
+		t.once = t.write
+		c.try = t
+	}
+	t := c.try
+	t.b, t.n, t.errno = b, 0, 0
+	err := t.raw.Write(t.once)
+	t.b = nil
+	if err == nil && t.errno != 0 {
+		err = os.NewSyscallError("sendto", t.errno)
+	}
+	return t.n, err
+}
+
+func (t *trying) write(fd uintptr) (done bool) {
+	if len(t.b) == 0 {
+		return true
+	}
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&t.b[0])), uintptr(len(t.b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	switch errno {
+	case 0:
+		t.n = int(n)
+	case unix.EAGAIN, unix.EINTR: // as if it were full
+	default:
+		t.errno = errno
+	}
+	return true
 }
 
 // CloseWrite sends FIN.

@@ -32,6 +32,18 @@ func (c *countedConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// TryWrite writes what the connection has room for, without waiting; errors.ErrUnsupported says that it cannot.
+func (c *countedConn) TryWrite(b []byte) (int, error) {
+	below, ok := c.Conn.(interface{ TryWrite([]byte) (int, error) })
+	if !ok {
+		return 0, errors.ErrUnsupported
+	}
+	n, err := below.TryWrite(b)
+	c.out.Add(int64(n))
+	c.flow.out.Add(int64(n))
+	return n, err
+}
+
 // Socket is for a server that reads and writes by the descriptor: it gives out the connection below, and whom to tell what
 // comes and goes there, and why reading failed. Closing stays here.
 func (c *countedConn) Socket() (below net.Conn, count func(in, out int, failed error)) {

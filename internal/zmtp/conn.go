@@ -101,6 +101,9 @@ func (c *Conn) Recv(m *Message) error {
 		if c.options.SocketType.publishes() && m.kind == KindMessage {
 			m.becomeSubscription()
 		}
+		if !c.out.heard.Load() {
+			c.out.heard.Store(true)
+		}
 		return nil
 	}
 }
@@ -217,12 +220,21 @@ func (c *Conn) Send(ctx context.Context, m *Message) error {
 func (c *Conn) TrySend(m *Message) error { return c.send(context.Background(), m, false) }
 
 func (c *Conn) send(ctx context.Context, m *Message, wait bool) error {
+	write, err := c.put(ctx, m, wait)
+	if write {
+		c.out.write()
+	}
+	return err
+}
+
+// put is send, but for writing, which the caller has to do if it is told to.
+func (c *Conn) put(ctx context.Context, m *Message, wait bool) (write bool, err error) {
 	if m.parts == 0 {
-		return errors.New("zmtp: send: a message has at least one part")
+		return false, errors.New("zmtp: send: a message has at least one part")
 	}
 	w, err := c.out.begin(ctx, c.wireBytes(m), wait)
 	if err != nil {
-		return sendError(err)
+		return false, sendError(err)
 	}
 	for i := range m.parts {
 		var flags Flags
@@ -231,8 +243,7 @@ func (c *Conn) send(ctx context.Context, m *Message, wait bool) error {
 		}
 		w.b = c.appendFrame(w.b, flags, m.Part(i))
 	}
-	c.out.commit()
-	return nil
+	return c.out.commit(), nil
 }
 
 // Subscribe asks a PUB or XPUB for messages that start with topic. Subscriptions are counted: each Subscribe takes a
@@ -261,7 +272,9 @@ func (c *Conn) subscribe(ctx context.Context, s Subscription) error {
 		flags = FlagCommand
 	}
 	w.b = c.appendFrame(w.b, flags, body)
-	c.out.commit()
+	if c.out.commit() {
+		c.out.write()
+	}
 	return nil
 }
 

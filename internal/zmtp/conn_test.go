@@ -380,3 +380,44 @@ func rawPeerOptions(t testing.TB, theirs string, minor byte, o Options) (net.Con
 	}
 	return dialled, srv
 }
+
+func TestSenderWritesItselfWhereRequestsAndRepliesTakeTurns(t *testing.T) {
+	req, rep := connect(t, Options{SocketType: REQ}, Options{SocketType: REP})
+	for i := range 3 {
+		want := fmt.Sprint("turn ", i)
+		for _, way := range []struct{ from, to *Conn }{{req, rep}, {rep, req}} {
+			if err := way.from.Send(testContext(t), NewMessage([]byte(want))); err != nil {
+				t.Fatal(err)
+			}
+			wantParts(t, recv(t, way.to), want)
+		}
+	}
+	for _, c := range []*Conn{req, rep} {
+		c.out.mu.Lock()
+		if c.out.started {
+			t.Error("a goroutine was woken to write")
+		}
+		c.out.mu.Unlock()
+	}
+}
+
+// TestSenderLeavesWhatAFullSocketDoesNotTake has the sender itself fill the socket with part of a message.
+func TestSenderLeavesWhatAFullSocketDoesNotTake(t *testing.T) {
+	c, srv := connect(t, Options{SocketType: PUSH}, Options{SocketType: PULL, FrameBytesMax: 64 << 20, MessageBytesMax: 64 << 20})
+	large := bytes.Repeat([]byte("0123456789abcdef"), 2<<20) // more than the kernel takes
+	for _, body := range [][]byte{large, []byte("behind it")} {
+		if err := c.Send(testContext(t), NewMessage(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.out.mu.Lock()
+	if c.out.rest == nil && !c.out.busy {
+		t.Error("the kernel took all of it")
+	}
+	c.out.mu.Unlock()
+	for _, want := range [][]byte{large, []byte("behind it")} {
+		if m := recv(t, srv); m.Len() != 1 || !bytes.Equal(m.Part(0), want) {
+			t.Errorf("got %d parts, %d bytes, want %d", m.Len(), m.Bytes(), len(want))
+		}
+	}
+}

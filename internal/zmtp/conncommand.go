@@ -59,7 +59,9 @@ func (c *Conn) handlePing(now time.Time, data []byte) error {
 	if w := c.out.beginControl(); w != nil {
 		c.scratch = appendPongBody(c.scratch[:0], p.Context)
 		w.b = c.appendFrame(w.b, FlagCommand, c.scratch)
-		c.out.commit()
+		if c.out.commit() {
+			c.out.write()
+		}
 	}
 	return nil
 }
@@ -96,7 +98,9 @@ func (c *Conn) beatNow(now time.Time) error {
 		if w := c.out.beginControl(); w != nil {
 			c.scratch = appendPingBody(c.scratch[:0], Ping{TTL: c.beat.TTL})
 			w.b = c.appendFrame(w.b, FlagCommand, c.scratch)
-			c.out.commit()
+			if c.out.commit() {
+				c.out.write()
+			}
 		}
 	}
 	var next time.Time

@@ -73,24 +73,33 @@ func (l *Link) promising() bool {
 
 // TrySend sends to this peer, envelope and all as they are in m. ErrFull: its queue is; ErrLost: it has gone.
 func (l *Link) TrySend(m *Message) error {
-	size := m.Bytes()
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	write, err := l.put(m)
+	l.mu.Unlock()
+	if write {
+		l.conn.out.write()
+	}
+	return err
+}
+
+// put is TrySend, but for writing, which the caller has to do if it is told to. l.mu is held.
+func (l *Link) put(m *Message) (write bool, err error) {
+	size := m.Bytes()
 	if l.broken {
-		return ErrLost
+		return false, ErrLost
 	}
 	if !l.pumping {
-		switch err := l.conn.TrySend(m); {
+		switch write, err := l.conn.put(context.Background(), m, false); {
 		case err == nil:
 			l.count(size)
-			return nil
+			return write, nil
 		case !errors.Is(err, ErrFull):
 			l.broken = true
-			return fmt.Errorf("%w: %w", ErrLost, err)
+			return false, fmt.Errorf("%w: %w", ErrLost, err)
 		}
 	}
 	if !l.queue.fits(size, &l.socket.options) {
-		return ErrFull
+		return false, ErrFull
 	}
 	l.queue.push(m.Clone(), size)
 	l.count(size)
@@ -98,7 +107,7 @@ func (l *Link) TrySend(m *Message) error {
 		l.pumping, l.pumped = true, make(chan struct{})
 		go l.pump(l.pumped)
 	}
-	return nil
+	return false, nil
 }
 
 // count counts a message to the peer.

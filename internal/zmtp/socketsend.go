@@ -70,6 +70,9 @@ func (s *Socket) Offer(ctx context.Context, m *Message) (*Link, error) {
 	}
 }
 
+// TryOffer is Offer that does not wait: ErrNoPeer says that nobody is there.
+func (s *Socket) TryOffer(m *Message) (*Link, error) { return s.tryDeal(m) }
+
 // Ready waits until a peer is there, while a connection is about to come: one that was never tried, or one that ended
 // after a good while. ErrNoPeer says that there is none, nor will there be soon.
 func (s *Socket) Ready(ctx context.Context) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // ErrFull is returned by TrySend when the peer does not keep up.
@@ -15,21 +16,26 @@ var ErrFull = errors.New("zmtp: the write buffer is full")
 const controlPendingMax = 16
 
 // writer is the one writer of a connection: senders append frames to a buffer, a goroutine writes what has gathered in
-// one call and meanwhile lets the next buffer fill.
+// one call and meanwhile lets the next buffer fill. Where the peer has said something since the last time, as it does
+// when requests and replies take turns, the sender writes itself, without waiting: to wake a goroutine for one message
+// takes longer than to write it. Of many messages in one direction the goroutine makes few writes.
 //
-// Rules: bytes are appended under mu, between begin and commit, in whole messages. The goroutine starts with the first
-// message and ends with close or with the first failed write. It alone writes to the connection. Memory: bytesMax for
-// the buffer that fills, as much for the one being written, more only while a single message is larger; an idle
-// connection has none.
+// Rules: bytes are appended under mu, between begin and commit, in whole messages. Who is told to by commit calls write,
+// when it holds no lock that others need. The goroutine starts with the first message that is left to it and ends with
+// close or with the first failed write. One writes at a time, who has set busy. Memory: bytesMax for the buffer that
+// fills, as much for the one being written, more only while a single message is larger; an idle connection has none.
 type writer struct {
 	conn     net.Conn
 	bytesMax int
+	heard    atomic.Bool // the peer has said something since a sender wrote itself
 
 	mu       sync.Mutex
-	work     sync.Cond // something is pending, or the end has come
+	direct   tryWriter // nil: the connection cannot be written to without waiting
+	work     sync.Cond // something is to be written, or the end has come
 	pending  *writeBuffer
+	rest     *writeBuffer  // what a full connection has not taken of a sender's own write: goes before pending
 	control  int           // PINGs and PONGs in pending
-	busy     bool          // the goroutine holds a buffer
+	busy     bool          // somebody writes, or is about to
 	started  bool          // the goroutine runs
 	room     chan struct{} // closed when room was made; nil while nobody waits
 	drained  chan struct{} // closed when nothing is pending or busy; nil while nobody waits
@@ -47,8 +53,9 @@ const (
 var writeBuffers = sync.Pool{New: func() any { return &writeBuffer{make([]byte, 0, writeBufferStartBytes)} }}
 
 func newWriter(conn net.Conn, bytesMax int) *writer {
-	w := &writer{conn: conn, bytesMax: bytesMax, finished: make(chan struct{})}
+	w := &writer{conn: conn, bytesMax: bytesMax, direct: tryWriterOf(conn), finished: make(chan struct{})}
 	w.work.L = &w.mu
+	w.heard.Store(true)
 	return w
 }
 
@@ -98,14 +105,68 @@ func (w *writer) buffer() *writeBuffer {
 	return w.pending
 }
 
-// commit ends what begin or beginControl began.
-func (w *writer) commit() {
+// commit ends what begin or beginControl began, and says whether the sender has to write.
+func (w *writer) commit() (write bool) {
+	defer w.mu.Unlock()
+	if w.direct != nil && !w.busy && w.rest == nil && w.heard.Swap(false) {
+		w.busy = true
+		return true
+	}
+	w.leave()
+	return false
+}
+
+// leave leaves what is to be written to the goroutine. mu is held.
+func (w *writer) leave() {
 	if !w.started {
 		w.started = true
 		go w.run()
 	}
 	w.work.Signal()
-	w.mu.Unlock()
+}
+
+// write is the sender's own write. It never waits for the peer.
+func (w *writer) write() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if taken := w.take(); taken != nil {
+		w.mu.Unlock()
+		n, err := w.direct.TryWrite(taken.b)
+		w.mu.Lock()
+		switch {
+		case errors.Is(err, errors.ErrUnsupported):
+			w.direct, w.rest = nil, taken
+		case err == nil && n < len(taken.b):
+			taken.b = taken.b[:copy(taken.b, taken.b[n:])]
+			w.rest = taken
+		case err != nil && w.err == nil:
+			w.err = err
+		default:
+			taken.recycle()
+		}
+	}
+	w.busy = false
+	if w.err == nil && (w.rest != nil || w.pending != nil) {
+		w.leave()
+	}
+	w.wakeSenders()
+}
+
+// take returns what is to be written next; nil if nothing is. mu is held.
+func (w *writer) take() *writeBuffer {
+	taken := w.rest
+	if w.rest = nil; taken == nil {
+		taken = w.pending
+		w.pending, w.control = nil, 0
+	}
+	return taken
+}
+
+func (b *writeBuffer) recycle() {
+	if cap(b.b) <= writeBufferKeepBytesMax {
+		b.b = b.b[:0]
+		writeBuffers.Put(b)
+	}
 }
 
 // run writes what has gathered until close.
@@ -114,21 +175,18 @@ func (w *writer) run() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for {
-		for w.pending == nil && w.err == nil {
+		for w.err == nil && (w.busy || w.rest == nil && w.pending == nil) {
 			w.work.Wait()
 		}
 		if w.err != nil {
 			return
 		}
-		taken := w.pending
-		w.pending, w.control, w.busy = nil, 0, true
+		taken := w.take()
+		w.busy = true
 		w.wakeSenders()
 		w.mu.Unlock()
 		_, err := w.conn.Write(taken.b)
-		if cap(taken.b) <= writeBufferKeepBytesMax {
-			taken.b = taken.b[:0]
-			writeBuffers.Put(taken)
-		}
+		taken.recycle()
 		w.mu.Lock()
 		w.busy = false
 		if err != nil && w.err == nil {
@@ -138,13 +196,16 @@ func (w *writer) run() {
 	}
 }
 
+// idle says that there is nothing to write. mu is held.
+func (w *writer) idle() bool { return w.pending == nil && w.rest == nil && !w.busy }
+
 // wakeSenders lets those go on who wait for room or, once there is nothing more to write, for all to be written.
 func (w *writer) wakeSenders() {
 	if w.room != nil {
 		close(w.room)
 		w.room = nil
 	}
-	if w.drained != nil && (w.err != nil || w.pending == nil && !w.busy) {
+	if w.drained != nil && (w.err != nil || w.idle()) {
 		close(w.drained)
 		w.drained = nil
 	}
@@ -154,7 +215,7 @@ func (w *writer) wakeSenders() {
 func (w *writer) flush(ctx context.Context) error {
 	for {
 		w.mu.Lock()
-		if w.err != nil || w.pending == nil && !w.busy {
+		if w.err != nil || w.idle() {
 			defer w.mu.Unlock()
 			return w.err
 		}
@@ -179,7 +240,7 @@ func (w *writer) close(err error) (running bool) {
 	if w.err == nil {
 		w.err = err
 	}
-	w.pending = nil
+	w.pending, w.rest = nil, nil
 	w.work.Signal()
 	w.wakeSenders()
 	return w.started
