@@ -161,7 +161,10 @@ func (c *conn) unwrap() {
 	}
 	c.in = newInput(inner, prefix)
 	_, toBackend := c.role.(*backendConn)
-	if c.seat = takeSeat(below, toBackend); c.seat == nil {
+	if c.seat = takeInproc(below); c.seat == nil {
+		c.seat = takeSeat(below, toBackend)
+	}
+	if c.seat == nil {
 		c.count = nil // inner does
 	}
 }
