@@ -7,16 +7,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -26,7 +23,8 @@ import (
 
 // Rules of the backend's files.
 //
-// Each call has its handler's goroutine, and one that reads what the caller sends. A peer's reader hands a reply to the call
+// A call of one message on a DEALER is carried by whoever brings the message, and then the reply (asked.go). Any other call
+// has its handler's goroutine, and one that reads what the caller sends. A peer's reader hands a reply to the call
 // that waits for it and never waits itself: a call that does not take its replies fails. A call knows the connection that its
 // request went over (zmtp.Link), and fails when that has gone without a reply.
 
@@ -64,9 +62,7 @@ type Backend struct {
 	log     *slog.Logger
 	socket  *zmtp.Socket
 	carry   func(call) error // by the socket's type
-	server  *grpc.Server
-	dial    func(context.Context) (net.Conn, error)
-	served  chan struct{}
+	server  frameServer
 
 	dealer dealer
 	lanes  lanes
@@ -100,7 +96,7 @@ func NewBackend(o BackendOptions) (*Backend, error) {
 	}
 	name := prometheus.Labels{"backend": o.Name}
 	b := &Backend{
-		options: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)).With("backend", o.Name), served: make(chan struct{}), codecs: map[string]*codecs{},
+		options: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)).With("backend", o.Name), codecs: map[string]*codecs{},
 		counts: backendCounts{m.BackendCalls.MustCurryWith(name), m.BackendDropped.MustCurryWith(name),
 			m.BackendInFlight.With(name), m.BackendPeers.With(name)},
 	}
@@ -146,48 +142,19 @@ func (b *Backend) socketOptions() zmtp.SocketOptions {
 	}
 }
 
-// pingIntervalMin is how often the engine may ping.
-const pingIntervalMin = time.Second
-
-// serve starts the gRPC server.
+// serve makes the server that the engine calls.
 func (b *Backend) serve() {
-	b.server = grpc.NewServer(
-		grpc.UnknownServiceHandler(b.handle),
-		grpc.ForceServerCodecV2(bytesCodec{}),
-		grpc.MaxRecvMsgSize(b.options.MessageBytesMax),
-		grpc.MaxSendMsgSize(math.MaxInt),
-		grpc.MaxConcurrentStreams(math.MaxUint32),
-		grpc.InitialWindowSize(streamWindowBytes),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingIntervalMin, PermitWithoutStream: true}),
-		grpc.WaitForHandlers(true),
-	)
-	l, dial := NewListener()
-	b.dial = dial
-	go func() {
-		defer close(b.served)
-		_ = b.server.Serve(l) // an in-memory listener fails only when it is closed
-	}()
+	b.server = frameServer{handle: b.handle, quick: b.quick, messageBytesMax: b.options.MessageBytesMax}
+	b.server.init()
 }
 
-// Dial connects to the gRPC server.
-func (b *Backend) Dial(ctx context.Context) (net.Conn, error) { return b.dial(ctx) }
+// Dial connects to the backend as a gRPC server.
+func (b *Backend) Dial(ctx context.Context) (net.Conn, error) { return b.server.dial(ctx) }
 
 // Shutdown lets calls end, sends what is queued, and closes; what is still under way when ctx ends is cut. It returns how
 // many calls were.
 func (b *Backend) Shutdown(ctx context.Context) (cut int) {
-	graceful := make(chan struct{})
-	go func() {
-		b.server.GracefulStop()
-		close(graceful)
-	}()
-	select {
-	case <-graceful:
-	case <-ctx.Done():
-		cut = int(b.inFlight.Load())
-		b.server.Stop()
-		<-graceful
-	}
-	<-b.served
+	b.server.shutdown(ctx, func() { cut = int(b.inFlight.Load()) })
 	if err := b.socket.Close(ctx); err != nil {
 		b.log.Debug("not all was sent", "error", err)
 	}
@@ -211,8 +178,13 @@ func (b *Backend) Status() BackendStatus {
 // changed follows connections that come and go.
 func (b *Backend) changed(l *zmtp.Link, up bool, err error) {
 	b.counts.peers.Set(float64(b.socket.Status().Peers))
-	if b.options.Socket == zmtp.REQ {
+	switch b.options.Socket {
+	case zmtp.REQ:
 		b.lanes.changed(l, up)
+	case zmtp.DEALER:
+		if !up {
+			b.dealer.lost(l)
+		}
 	}
 	if !up {
 		b.log.Debug("connection ended", "peer", l.RemoteAddr(), "error", err)
@@ -241,34 +213,44 @@ func (b *Backend) connectFailed(endpoint string, err error) {
 
 // call is one call under way.
 type call struct {
-	grpc.ServerStream
+	*serverCall
 	pair *codecPair
 	raw  bool // of gateway.v1.Bridge: no status is looked for in replies
 }
 
-// handle is the handler of every method.
-func (b *Backend) handle(_ any, stream grpc.ServerStream) (err error) {
-	if n := b.inFlight.Add(1); n > int64(b.options.QueueMessagesMax) {
-		err = status.Errorf(codes.ResourceExhausted, "backend %q has its high-water mark of %d calls in flight", b.options.Name, b.options.QueueMessagesMax)
+// handle carries any call, by a goroutine of its own.
+func (b *Backend) handle(c *serverCall) (err error) {
+	full := !b.enter()
+	defer b.leave()
+	defer c.drained() // a caller that does not read counts as long as its replies are held
+	defer func() { b.counted(err) }()
+	if full {
+		return status.Errorf(codes.ResourceExhausted, "backend %q has its high-water mark of %d calls in flight", b.options.Name, b.options.QueueMessagesMax)
 	}
-	b.counts.inFlight.Inc()
-	defer func() {
-		b.inFlight.Add(-1)
-		b.counts.inFlight.Dec()
-		b.counts.calls.WithLabelValues(status.Code(err).String()).Inc()
-	}()
-	if err != nil {
-		return err
+	if carry := b.generic(c.method); carry != nil {
+		return carry(call{c, rawPair, true})
 	}
-	method, _ := grpc.MethodFromServerStream(stream)
-	if carry := b.generic(method); carry != nil {
-		return carry(call{stream, rawPair, true})
-	}
-	pair, err := b.codecsOf(method).get(stream.Context())
+	pair, err := b.codecsOf(c.method).get(c.Context())
 	if err != nil {
 		return status.Error(codes.Internal, err.Error())
 	}
-	return b.carry(call{stream, pair, false})
+	return b.carry(call{c, pair, false})
+}
+
+// enter counts a call, and reports false if it is one too many.
+func (b *Backend) enter() bool {
+	b.counts.inFlight.Inc()
+	return b.inFlight.Add(1) <= int64(b.options.QueueMessagesMax)
+}
+
+func (b *Backend) leave() {
+	b.inFlight.Add(-1)
+	b.counts.inFlight.Dec()
+}
+
+// counted counts how a call has ended.
+func (b *Backend) counted(err error) {
+	b.counts.calls.WithLabelValues(status.Code(err).String()).Inc()
 }
 
 func (b *Backend) codecsOf(method string) *codecs {
@@ -287,12 +269,11 @@ func (b *Backend) codecsOf(method string) *codecs {
 
 // receive appends to m the frames of the caller's next message; io.EOF when it has sent all.
 func (c call) receive(m *zmtp.Message) error {
-	var p payloadBytes
-	if err := c.RecvMsg(&p); err != nil {
+	data, err := c.Recv()
+	if err != nil {
 		return err
 	}
-	defer p.free()
-	if err := c.pair.request.toFrames(m, p.bytes()); err != nil {
+	if err := c.pair.request.toFrames(m, data); err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
 	return nil
@@ -309,22 +290,31 @@ func (c call) receiveFirst(m *zmtp.Message) error {
 
 // reply sends the caller what the frames of m say from the one at on. A status ends the call: with err nil it ended well.
 func (c call) reply(m *zmtp.Message, at int) (ended bool, err error) {
-	if !c.raw {
-		if s, is := statusOf(m, at); is {
-			return true, s.Err()
-		}
+	r, err := c.answer(m, at)
+	if !r.is {
+		return true, err
 	}
-	if at >= m.Len() {
-		return true, status.Error(codes.Internal, "the reply is an envelope without a body")
-	}
-	data, err := c.pair.reply.toCall(m, at)
-	if err != nil {
-		return true, status.Errorf(codes.Internal, "the reply: %v", err)
-	}
-	if err := c.SendMsg(data); err != nil {
+	if err := c.Send(r.data); err != nil {
 		return true, err
 	}
 	return false, nil
+}
+
+// answer is what the frames of m say from the one at on: a message, or else how the call has ended.
+func (c call) answer(m *zmtp.Message, at int) (replied, error) {
+	if !c.raw {
+		if s, is := statusOf(m, at); is {
+			return replied{}, s.Err()
+		}
+	}
+	if at >= m.Len() {
+		return replied{}, status.Error(codes.Internal, "the reply is an envelope without a body")
+	}
+	data, err := c.pair.reply.toCall(m, at)
+	if err != nil {
+		return replied{}, status.Errorf(codes.Internal, "the reply: %v", err)
+	}
+	return replied{data, true}, nil
 }
 
 // pushback tells the caller's retries to leave it: the request may have been acted upon.

@@ -170,24 +170,79 @@ func (c *client) request(from *zmtp.Link, m *zmtp.Message) {
 		c.inlet.counts.drop("no envelope") // nobody could tell what the reply belongs to
 		return
 	}
-	reply := envelopeOf(m, n)
+	r := &requested{client: c, from: from, reply: envelopeOf(m, n)}
 	if !c.takeSlot() {
-		c.answerStatus(from, reply, status.New(codes.Unavailable, "the gateway is stopping; ask again"))
+		appendStatus(r.reply, status.New(codes.Unavailable, "the gateway is stopping; ask again"))
+		c.answer(from, r.reply)
 		return
 	}
-	body := m.Clone()
 	c.asked.Add(1)
-	go func() {
-		defer c.asked.Done()
-		defer func() { <-c.slots }()
-		err := c.ask(&body, n, reply)
-		c.inlet.called(err)
-		if err != nil {
-			c.answerStatus(from, reply, status.Convert(err))
-			return
-		}
-		c.answer(from, reply)
-	}()
+	plan := c.inlet.plan.Load()
+	if plan.codecs.ready.Load() != nil {
+		r.ask(plan, m, n)
+		return
+	}
+	body := m.Clone() // the types have to be looked for
+	go r.ask(plan, &body, n)
+}
+
+// ask calls with the frames of m from the one at on.
+func (r *requested) ask(plan *Plan, m *zmtp.Message, at int) {
+	ctx, cancel := context.WithTimeout(r.client.ctx, plan.Timeout)
+	r.cancel = cancel
+	pair, err := plan.codecs.get(ctx)
+	if err != nil {
+		r.answered(nil, status.Error(codes.Internal, err.Error()))
+		return
+	}
+	r.pair = pair
+	data, err := pair.request.toCall(m, at)
+	if err != nil {
+		r.answered(nil, status.Error(codes.InvalidArgument, err.Error()))
+		return
+	}
+	plan.Calls.Begin(ctx, plan.Method, data, r.answered)
+}
+
+// requested is a request that waits for its reply, which whoever brings that sends.
+type requested struct {
+	client *client
+	from   *zmtp.Link
+	reply  *zmtp.Message // so far the envelope
+	pair   *codecPair
+	cancel context.CancelFunc
+}
+
+// answered sends the reply. It does not wait: where the client reads nothing a goroutine does.
+func (r *requested) answered(data []byte, err error) {
+	r.cancel()
+	if err == nil {
+		err = r.pair.replyTo(r.reply, data)
+	}
+	c := r.client
+	c.inlet.called(err)
+	if err != nil {
+		appendStatus(r.reply, status.Convert(err))
+	}
+	switch err := r.from.TrySend(r.reply); {
+	case errors.Is(err, zmtp.ErrFull):
+		go func() {
+			c.answer(r.from, r.reply)
+			r.done()
+		}()
+		return
+	case err != nil:
+		c.inlet.counts.drop("client gone")
+	default:
+		c.inlet.counts.out.Inc()
+	}
+	r.done()
+}
+
+// done lets the client ask again.
+func (r *requested) done() {
+	<-r.client.slots
+	r.client.asked.Done()
 }
 
 // takeSlot waits for a request's place, and reports false when there will be none.
@@ -206,30 +261,6 @@ func (c *client) takeSlot() bool {
 	default:
 		return true
 	}
-}
-
-// ask calls with the frames of m from the one at on, and appends those of the reply to reply.
-func (c *client) ask(m *zmtp.Message, at int, reply *zmtp.Message) error {
-	plan := c.inlet.plan.Load()
-	ctx, cancel := context.WithTimeout(c.ctx, plan.Timeout)
-	defer cancel()
-	pair, err := plan.codecs.get(ctx)
-	if err != nil {
-		return status.Error(codes.Internal, err.Error())
-	}
-	data, err := pair.request.toCall(m, at)
-	if err != nil {
-		return status.Error(codes.InvalidArgument, err.Error())
-	}
-	var answer payloadBytes
-	if err := plan.Calls.Invoke(ctx, plan.Method, data, &answer); err != nil {
-		return err
-	}
-	defer answer.free()
-	if err := pair.reply.toFrames(reply, answer.bytes()); err != nil {
-		return status.Errorf(codes.Internal, "the reply: %v", err)
-	}
-	return nil
 }
 
 // answer sends a reply. It waits while the client reads nothing, which holds up this client's requests alone.

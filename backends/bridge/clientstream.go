@@ -6,16 +6,10 @@ import (
 	"io"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"gateway/internal/zmtp"
-)
-
-var (
-	bidiStream   = &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
-	serverStream = &grpc.StreamDesc{ServerStreams: true}
 )
 
 // Pauses before a SUB client's stream is asked for again, after UNAVAILABLE.
@@ -26,7 +20,7 @@ const (
 
 // clientStream is the call that a client's messages go to. The client's reader sends; a goroutine of its own receives.
 type clientStream struct {
-	grpc.ClientStream
+	*CallStream
 	pair     *codecPair
 	cancel   context.CancelCauseFunc
 	envelope *zmtp.Message // of the first message: it goes before all that the client gets
@@ -34,18 +28,18 @@ type clientStream struct {
 }
 
 // open begins a stream.
-func (c *client) open(plan *Plan, desc *grpc.StreamDesc) (*clientStream, error) {
+func (c *client) open(plan *Plan) (*clientStream, error) {
 	pair, err := plan.codecs.get(c.ctx)
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
 	ctx, cancel := context.WithCancelCause(c.ctx)
-	stream, err := plan.Calls.NewStream(ctx, desc, plan.Method)
+	stream, err := plan.Calls.NewStream(ctx, plan.Method)
 	if err != nil {
 		cancel(err)
 		return nil, err
 	}
-	return &clientStream{ClientStream: stream, pair: pair, cancel: cancel, ended: make(chan struct{})}, nil
+	return &clientStream{CallStream: stream, pair: pair, cancel: cancel, ended: make(chan struct{})}, nil
 }
 
 // over says whether the stream takes no more messages.
@@ -68,7 +62,7 @@ func (c *client) routed(from *zmtp.Link, m *zmtp.Message) {
 	c.heard()
 	if c.stream == nil || c.stream.over() {
 		envelope := envelopeOf(m, envelopeLen(m))
-		stream, err := c.open(plan, bidiStream)
+		stream, err := c.open(plan)
 		if err != nil {
 			c.inlet.called(err)
 			c.answerStatus(from, envelope, status.Convert(err))
@@ -91,19 +85,18 @@ func (c *client) pass(m *zmtp.Message) {
 	}
 	if st, is := statusOf(m, at); is {
 		if st.Code() == codes.OK {
-			_ = s.CloseSend() // the receiver learns of what is wrong
+			s.CloseSend()
 		} else {
 			s.cancel(status.Error(codes.Canceled, "the client has cancelled the stream"))
 		}
 		return
 	}
-	body := m.Clone()
-	data, err := s.pair.request.toCall(&body, at)
+	data, err := s.pair.request.toCall(m, at)
 	if err != nil {
 		s.cancel(status.Error(codes.InvalidArgument, err.Error()))
 		return
 	}
-	_ = s.SendMsg(data) // the receiver learns of what is wrong
+	_ = s.Send(data) // the receiver learns of what is wrong
 }
 
 // receive brings what a bidirectional stream answers, and its end.
@@ -111,12 +104,10 @@ func (c *client) receive(to *zmtp.Link, s *clientStream) {
 	defer c.asked.Done()
 	defer s.cancel(nil)
 	for {
-		var answer payloadBytes
-		err := s.RecvMsg(&answer)
+		answer, err := s.Recv()
 		if err == nil {
 			reply := cloneOf(s.envelope)
-			err = s.pair.reply.toFrames(reply, answer.bytes())
-			answer.free()
+			err = s.pair.reply.toFrames(reply, answer)
 			if err == nil {
 				c.answer(to, reply)
 				continue
@@ -148,20 +139,37 @@ func (c *client) pulled(_ *zmtp.Link, m *zmtp.Message) {
 		c.pour(plan, m)
 		return
 	}
-	body := m.Clone()
-	err := c.ask(&body, 0, &zmtp.Message{})
+	err := c.pullOne(plan, m)
 	c.inlet.called(err)
 	if err != nil {
 		c.inlet.counts.drop(status.Code(err).String())
 	}
 }
 
+// pullOne makes a call of a message, and waits for its end.
+func (c *client) pullOne(plan *Plan, m *zmtp.Message) error {
+	ctx, cancel := context.WithTimeout(c.ctx, plan.Timeout)
+	defer cancel()
+	pair, err := plan.codecs.get(ctx)
+	if err != nil {
+		return status.Error(codes.Internal, err.Error())
+	}
+	data, err := pair.request.toCall(m, 0)
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	answer, err := plan.Calls.Invoke(ctx, plan.Method, data)
+	if err != nil {
+		return err
+	}
+	return pair.replyTo(&zmtp.Message{}, answer) // nobody gets it, but it is to be well-formed
+}
+
 // pour sends a message of a client stream. One that a stream did not take, as it had ended, begins the next.
 func (c *client) pour(plan *Plan, m *zmtp.Message) {
-	body := m.Clone()
 	for fresh := false; !fresh; {
 		if c.stream == nil {
-			stream, err := c.open(plan, bidiStream)
+			stream, err := c.open(plan)
 			if err != nil {
 				c.inlet.called(err)
 				c.inlet.counts.drop(status.Code(err).String())
@@ -169,12 +177,12 @@ func (c *client) pour(plan *Plan, m *zmtp.Message) {
 			}
 			c.stream, fresh = stream, true
 		}
-		data, err := c.stream.pair.request.toCall(&body, 0)
+		data, err := c.stream.pair.request.toCall(m, 0)
 		if err != nil {
 			c.inlet.counts.drop(codes.InvalidArgument.String())
 			return
 		}
-		if c.stream.SendMsg(data) == nil {
+		if c.stream.Send(data) == nil {
 			return
 		}
 		c.closeStream()
@@ -191,14 +199,15 @@ func (c *client) closeStream() {
 	c.stream = nil
 	defer s.cancel(nil)
 	defer time.AfterFunc(c.inlet.plan.Load().Timeout, func() { s.cancel(context.DeadlineExceeded) }).Stop()
-	_ = s.CloseSend() // receiving tells what is wrong
-	var answer payloadBytes
-	err := s.RecvMsg(&answer)
+	s.CloseSend()
+	_, err := s.Recv()
 	if err == nil {
-		answer.free()
-		if err = s.RecvMsg(&answer); errors.Is(err, io.EOF) {
-			err = nil
-		}
+		_, err = s.Recv()
+	} else if errors.Is(err, io.EOF) {
+		err = status.Error(codes.Internal, "the stream was answered without a message")
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
 	}
 	c.inlet.called(err)
 }
@@ -251,15 +260,15 @@ func (c *client) feedOnce(ctx context.Context, topic []byte) error {
 	if plan.Payload == Envelope {
 		request = topicRequest(framesField, topic)
 	}
-	stream, err := plan.Calls.NewStream(ctx, serverStream, plan.Method)
+	stream, err := plan.Calls.NewStream(ctx, plan.Method)
 	if err != nil {
 		return err
 	}
-	_ = stream.SendMsg(request) // receiving tells what is wrong
-	_ = stream.CloseSend()
+	_ = stream.Send(request) // receiving tells what is wrong
+	stream.CloseSend()
 	for {
-		var answer payloadBytes
-		if err := stream.RecvMsg(&answer); err != nil {
+		answer, err := stream.Recv()
+		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = nil
 			}
@@ -269,9 +278,7 @@ func (c *client) feedOnce(ctx context.Context, topic []byte) error {
 		if plan.Payload != Envelope {
 			m.Append(topic)
 		}
-		err := pair.reply.toFrames(m, answer.bytes())
-		answer.free()
-		if err != nil {
+		if err := pair.reply.toFrames(m, answer); err != nil {
 			return status.Errorf(codes.Internal, "a message of the stream: %v", err)
 		}
 		c.publish(m)

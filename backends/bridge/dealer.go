@@ -21,7 +21,14 @@ type dealer struct {
 	backend *Backend
 	last    atomic.Uint64
 	mu      sync.Mutex
-	waiting map[uint64]*dealt
+	waiting map[uint64]awaiting
+}
+
+// awaiting is a call that waits for replies.
+type awaiting interface {
+	// take takes a reply, which is the socket's again when it returns, and reports false for one that came over another
+	// connection than the request went: a guess.
+	take(b *Backend, from *zmtp.Link, m *zmtp.Message) (right bool)
 }
 
 // dealt is a call on a DEALER.
@@ -41,14 +48,14 @@ type dealt struct {
 	failed   error          // why sending ended
 }
 
-func (d *dealer) init(b *Backend) { d.backend, d.waiting = b, map[uint64]*dealt{} }
+func (d *dealer) init(b *Backend) { d.backend, d.waiting = b, map[uint64]awaiting{} }
 
 // deal carries a call by a DEALER.
 func (b *Backend) deal(c call) error {
 	d := &dealt{call: c, wake: make(chan struct{}, 1)}
 	id := b.dealer.last.Add(1)
 	binary.BigEndian.PutUint64(d.id[:], id)
-	m := d.envelope()
+	m := envelopeFor(d.id)
 	if err := c.receiveFirst(m); err != nil {
 		return err
 	}
@@ -66,16 +73,16 @@ func (b *Backend) deal(c call) error {
 	return d.await(b, link)
 }
 
-// envelope is what comes before a message's payload: the id and an empty frame.
-func (d *dealt) envelope() *zmtp.Message {
-	return zmtp.NewMessage(d.id[:], nil)
+// envelopeFor is what comes before a message's payload: the id and an empty frame.
+func envelopeFor(id [idBytes]byte) *zmtp.Message {
+	return zmtp.NewMessage(id[:], nil)
 }
 
 // sendRest sends what follows the first message, over the same connection, with gRPC's flow control behind its room. The
 // handler's return ends it.
 func (d *dealt) sendRest(b *Backend, link *zmtp.Link) {
 	for {
-		m := d.envelope()
+		m := envelopeFor(d.id)
 		err := d.receive(m)
 		if err == nil {
 			if err = link.Send(d.Context(), m); err != nil {
@@ -108,8 +115,8 @@ func (d *dealt) await(b *Backend, link *zmtp.Link) error {
 		switch {
 		case m != nil:
 			received++
-			if m.Len() < 2 || len(m.Part(1)) > 0 {
-				return status.Error(codes.Internal, "the reply has no empty frame behind its id: not an envelope")
+			if !enveloped(m) {
+				return errNoEnvelope
 			}
 			if ended, err := d.reply(m, 2); ended {
 				return err
@@ -129,6 +136,10 @@ func (d *dealt) await(b *Backend, link *zmtp.Link) error {
 		}
 	}
 }
+
+var errNoEnvelope = status.Error(codes.Internal, "the reply has no empty frame behind its id: not an envelope")
+
+func enveloped(m *zmtp.Message) bool { return m.Len() >= 2 && len(m.Part(1)) == 0 }
 
 // next returns the next reply, or whether the call is over, and how.
 func (d *dealt) next(received int) (m *zmtp.Message, over bool, err error) {
@@ -156,7 +167,7 @@ func (d *dealt) nudge() {
 	}
 }
 
-func (d *dealer) enter(id uint64, c *dealt) {
+func (d *dealer) enter(id uint64, c awaiting) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.waiting[id] = c
@@ -186,7 +197,7 @@ func (d *dealer) receive(from *zmtp.Link, m *zmtp.Message) {
 	}
 }
 
-// take queues a reply. It reports false for one that came over another connection than the request went: a guess.
+// take queues a reply.
 func (d *dealt) take(b *Backend, from *zmtp.Link, m *zmtp.Message) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -20,7 +20,7 @@
 //
 // # ZeroMQ out
 //
-// A [Backend] is a gRPC server, reached over an in-memory connection, in front of a ZeroMQ service:
+// A [Backend] is a gRPC server, reached over a connection within the process, in front of a ZeroMQ service:
 //
 //	plays    a call becomes
 //	REQ      an empty frame and the request; one call at a time on each connection, more connections as needed

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"gateway/internal/inproc"
 	"gateway/internal/zmtp"
 	demov1 "gateway/proto/demo/v1"
 )
@@ -133,7 +134,7 @@ func (g *greeter) SayHelloBidiStream(s grpc.BidiStreamingServer[demov1.HelloRequ
 }
 
 // startGreeter serves g, with reflection, and returns what calls it.
-func startGreeter(t testing.TB, g *greeter) grpc.ClientConnInterface {
+func startGreeter(t testing.TB, g *greeter) *Calls {
 	t.Helper()
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(64 << 20))
 	demov1.RegisterGreeterServer(server, g)
@@ -142,7 +143,7 @@ func startGreeter(t testing.TB, g *greeter) grpc.ClientConnInterface {
 }
 
 // serveCalls runs a server until the test ends, and returns what calls it.
-func serveCalls(t testing.TB, server *grpc.Server) grpc.ClientConnInterface {
+func serveCalls(t testing.TB, server *grpc.Server) *Calls {
 	t.Helper()
 	l := listen(t)
 	served := make(chan error, 1)
@@ -156,15 +157,29 @@ func serveCalls(t testing.TB, server *grpc.Server) grpc.ClientConnInterface {
 	return callsTo(t, l.Addr().String())
 }
 
-// callsTo is what an Inlet gets to call a server at an address.
-func callsTo(t testing.TB, address string) grpc.ClientConnInterface {
+// callsTo is what an Inlet gets to call a server at an address: bytes are carried between the two.
+func callsTo(t testing.TB, address string) *Calls {
 	t.Helper()
-	conn, err := Client(func(ctx context.Context) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	var carrying sync.WaitGroup
+	calls := NewCalls(func(ctx context.Context) (*inproc.Conn, error) {
+		server, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return nil, err
+		}
+		ours, theirs := inproc.Pipe()
+		carry := func(to, from net.Conn) {
+			_, _ = io.Copy(to, from) // until either ends
+			_, _ = to.Close(), from.Close()
+		}
+		carrying.Go(func() { carry(server, theirs) })
+		carrying.Go(func() { carry(theirs, server) })
+		return ours, nil
 	})
-	must(t, err)
-	t.Cleanup(func() { must(t, conn.Close()) })
-	return conn
+	t.Cleanup(func() {
+		calls.Close()
+		carrying.Wait()
+	})
+	return calls
 }
 
 // inletOf is an Inlet on a port of its own.

@@ -13,8 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"gateway/internal/metrics"
 	"gateway/internal/zmtp"
 )
@@ -22,8 +20,8 @@ import (
 // Rules of the inlet's files.
 //
 // Each client has a socket of its own with one peer, whose reader is the goroutine of ServeConn: what a handler waits for,
-// that client waits for, and nobody else. A request runs in a goroutine of its own, so that the reader notices when the
-// client leaves; that cancels what it asked for, except for what a PUSH sent, which nobody waits for. The plan is loaded
+// that client waits for, and nobody else. A request is asked by the reader, which does not wait for the reply: who brings that
+// sends it (client.go). So the reader notices when the client leaves; that cancels what it asked for, except for what a PUSH sent, which nobody waits for. The plan is loaded
 // anew for each message, so that a reload counts at once.
 
 // Defaults of a Plan.
@@ -54,7 +52,7 @@ type Plan struct {
 	// Timeout bounds a call that is not a stream. 0: 30 s.
 	Timeout time.Duration
 	// Calls is where calls go: the gRPC engine, which chooses among backends.
-	Calls grpc.ClientConnInterface
+	Calls *Calls
 	// Forward is where messages go that are no calls.
 	Forward []Upstream
 

@@ -399,7 +399,7 @@ func TestShutdownAnswersWhatWasAsked(t *testing.T) {
 }
 
 func TestNewPlanCountsForClientsThatAreThere(t *testing.T) {
-	named := func(name string) grpc.ClientConnInterface {
+	named := func(name string) *Calls {
 		return startGreeter(t, &greeter{hello: func(context.Context, *demov1.HelloRequest) (*demov1.HelloReply, error) {
 			return hello(name), nil
 		}})

@@ -20,7 +20,7 @@ func (b *Backend) push(c call) error {
 	if _, err := b.pushAll(c); err != nil {
 		return err
 	}
-	return c.SendMsg([]byte{})
+	return c.Send([]byte{})
 }
 
 // pushAll pushes each message. While the high-water mark is reached a stream waits, and gRPC's flow control with it; a call
@@ -96,11 +96,11 @@ func (f *feeds) init(b *Backend) { f.backend, f.all = b, map[*feed]struct{}{} }
 
 // subscribe carries a call by a SUB.
 func (b *Backend) subscribe(c call) error {
-	var request payloadBytes
-	if err := c.RecvMsg(&request); err != nil && !errors.Is(err, io.EOF) {
+	request, err := c.Recv()
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	topic, err := topicOf(b.options.TopicField, request.bytes())
+	topic, err := topicOf(b.options.TopicField, request)
 	if err != nil {
 		return status.Errorf(codes.InvalidArgument, "the topic in field %d: %v", b.options.TopicField, err)
 	}
@@ -121,9 +121,7 @@ func (b *Backend) feed(c call, topics [][]byte) error {
 		}
 		defer func() { _ = b.socket.Cancel(topic) }() // fails only when closed
 	}
-	if err := c.SendHeader(nil); err != nil { // the caller learns that it is subscribed
-		return err
-	}
+	c.SendHeader() // the caller learns that it is subscribed
 	for {
 		select {
 		case m := <-f.messages:

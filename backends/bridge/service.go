@@ -49,16 +49,16 @@ func (b *Backend) pushSummed(c call) error {
 	if err != nil {
 		return err
 	}
-	return c.SendMsg(data)
+	return c.Send(data)
 }
 
 func (b *Backend) subscribeTopics(c call) error {
-	var data payloadBytes
-	if err := c.RecvMsg(&data); err != nil {
+	data, err := c.Recv()
+	if err != nil {
 		return err
 	}
 	var request gatewayv1.SubscribeRequest
-	if err := proto.Unmarshal(data.bytes(), &request); err != nil {
+	if err := proto.Unmarshal(data, &request); err != nil {
 		return status.Errorf(codes.InvalidArgument, "not a SubscribeRequest: %v", err)
 	}
 	if len(request.Topics) == 0 || len(request.Topics) > topicsMax {

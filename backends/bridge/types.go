@@ -9,14 +9,17 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	reflection "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"gateway/internal/zmtp"
 )
 
 // Types finds the descriptors of a service, by its full name.
@@ -43,7 +46,7 @@ const typesWait = 10 * time.Second
 const filesMax = 1000
 
 // Reflection are the Types that a server tells of itself (grpc.reflection.v1). What it has told is kept; a failure is not.
-func Reflection(calls grpc.ClientConnInterface) Types {
+func Reflection(calls *Calls) Types {
 	var mu sync.Mutex
 	known := map[string]*protoregistry.Files{}
 	return func(ctx context.Context, service string) (*protoregistry.Files, error) {
@@ -62,11 +65,10 @@ func Reflection(calls grpc.ClientConnInterface) Types {
 }
 
 // describe asks for the file of a service, and then for all that it imports.
-func describe(ctx context.Context, calls grpc.ClientConnInterface, service string) (*protoregistry.Files, error) {
+func describe(ctx context.Context, calls *Calls, service string) (*protoregistry.Files, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := calls.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true},
-		reflection.ServerReflection_ServerReflectionInfo_FullMethodName)
+	stream, err := calls.NewStream(ctx, reflection.ServerReflection_ServerReflectionInfo_FullMethodName)
 	if err != nil {
 		return nil, err
 	}
@@ -109,18 +111,18 @@ func missing(set *descriptorpb.FileDescriptorSet, have, asked map[string]bool) *
 	return nil
 }
 
-func ask(stream grpc.ClientStream, request *reflection.ServerReflectionRequest) ([]*descriptorpb.FileDescriptorProto, error) {
+func ask(stream *CallStream, request *reflection.ServerReflectionRequest) ([]*descriptorpb.FileDescriptorProto, error) {
 	data, err := proto.Marshal(request)
 	if err != nil {
 		return nil, err
 	}
-	var reply payloadBytes
-	if err := errors.Join(stream.SendMsg(data), stream.RecvMsg(&reply)); err != nil {
+	_ = stream.Send(data) // receiving tells what is wrong
+	reply, err := stream.Recv()
+	if err != nil {
 		return nil, err
 	}
-	defer reply.free()
 	var response reflection.ServerReflectionResponse
-	if err := proto.Unmarshal(reply.bytes(), &response); err != nil {
+	if err := proto.Unmarshal(reply, &response); err != nil {
 		return nil, err
 	}
 	if e := response.GetErrorResponse(); e != nil {
@@ -139,6 +141,14 @@ func ask(stream grpc.ClientStream, request *reflection.ServerReflectionRequest) 
 
 // codecPair is what translates a method's requests and replies.
 type codecPair struct{ request, reply codec }
+
+// replyTo appends to m the frames of a reply.
+func (p *codecPair) replyTo(m *zmtp.Message, data []byte) error {
+	if err := p.reply.toFrames(m, data); err != nil {
+		return status.Errorf(codes.Internal, "the reply: %v", err)
+	}
+	return nil
+}
 
 // codecs finds the codecs of a method, once.
 type codecs struct {

@@ -2,7 +2,7 @@ package main
 
 // ZeroMQ clients whose messages become calls, and ZeroMQ services that calls reach: what a configuration makes of the bridge.
 //
-// A zmq block's messages go to a gRPC engine of its own over an in-memory connection, and the engine's calls to a ZeroMQ
+// A zmq block's messages go to a gRPC engine of its own over a connection within the process, and the engine's calls to a ZeroMQ
 // backend over another: weights, limits and retries are the engine's, whoever comes.
 
 import (
@@ -18,12 +18,12 @@ import (
 	"sync/atomic"
 
 	"github.com/hashicorp/hcl/v2"
-	"google.golang.org/grpc"
 
 	"gateway/backends/bridge"
 	"gateway/backends/grpcproxy"
 	"gateway/internal/config"
 	"gateway/internal/gateway"
+	"gateway/internal/inproc"
 	"gateway/internal/metrics"
 	"gateway/internal/resource"
 	"gateway/internal/zmtp"
@@ -156,7 +156,7 @@ func parseSecret(s config.Secret) (zmtp.SecretKey, error) {
 // follow the new configuration.
 type inlet struct {
 	*bridge.Inlet
-	calls  *grpc.ClientConn                // what messages become; nil if they are forwarded
+	calls  *bridge.Calls                   // what messages become; nil if they are forwarded
 	engine gateway.Switch                  // answers them
 	inUse  atomic.Pointer[grpcproxy.Proxy] // is the engine
 	shares atomic.Pointer[shares]
@@ -245,13 +245,11 @@ func (i *instance) newInlet(z config.ZMQ) (*inlet, resource.Retire, error) {
 	}
 	stop := func() {}
 	if z.Method != "" {
-		l, dial := bridge.NewListener()
-		if in.calls, err = bridge.Client(dial); err != nil {
-			return nil, nil, err
-		}
+		l := inproc.Listen()
+		in.calls = bridge.NewCalls(l.Dial)
 		i.running.Go(func() { in.engine.Serve(l) }) // ends with the listener
 		stop = func() {
-			in.calls.Close() // fails only when closed before
+			in.calls.Close()
 			in.engine.Shutdown(context.Background())
 			l.Close()
 		}
@@ -334,7 +332,7 @@ type serviceDialer struct{ service *bridge.Backend }
 func (d serviceDialer) DialContext(ctx context.Context) (net.Conn, error) { return d.service.Dial(ctx) }
 
 // planOf is what becomes of a zmq block's messages.
-func planOf(cfg *config.Config, z config.ZMQ, calls grpc.ClientConnInterface) (bridge.Plan, error) {
+func planOf(cfg *config.Config, z config.ZMQ, calls *bridge.Calls) (bridge.Plan, error) {
 	payload, err := bridge.ParsePayload(z.Payload)
 	if err != nil {
 		return bridge.Plan{}, err
