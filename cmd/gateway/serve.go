@@ -28,7 +28,7 @@ const heapGrowthPercent = 50
 
 // heapFloorBytes is memory that is never touched, so that it costs none: it makes the heap look larger to the garbage collector,
 // which would otherwise run for every MiB of garbage, fifteen times a second and more while many connections come and go.
-const heapFloorBytes = 3 << 20
+const heapFloorBytes = 6 << 20
 
 // serving is what the command line of serve says.
 type serving struct {
