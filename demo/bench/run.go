@@ -57,6 +57,19 @@ type Plan struct {
 	Peers  []*Peer
 }
 
+// turns are the works of a round. Those whose figures vary much from sample to sample come several times in a run of the full
+// size.
+func (p Plan) turns() []*Work {
+	var turns []*Work
+	for _, w := range p.Works {
+		turns = append(turns, w)
+		for n := 1; n < w.Times && p.Size == full; n++ {
+			turns = append(turns, w)
+		}
+	}
+	return turns
+}
+
 // harness runs samples.
 type harness struct {
 	dir      string // everything temporary
@@ -78,7 +91,7 @@ func (h *harness) run(ctx context.Context, plan Plan) (*Run, error) {
 			result.Cut = true
 			break
 		}
-		for _, w := range plan.Works {
+		for _, w := range plan.turns() {
 			for _, p := range plan.Peers {
 				if p.sitsOut(w) != "" {
 					continue

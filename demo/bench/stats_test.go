@@ -200,3 +200,23 @@ func TestMistypedNameIsAnError(t *testing.T) {
 		}
 	}
 }
+
+func TestWorksThatVaryHaveSeveralTurnsInAFullRun(t *testing.T) {
+	count := func(size Size, work string) (n int) {
+		for _, w := range (Plan{Size: size, Works: Works}).turns() {
+			if w.Name == work {
+				n++
+			}
+		}
+		return n
+	}
+	if n := count(full, "connect"); n != variedTimes {
+		t.Errorf("%d turns, want %d", n, variedTimes)
+	}
+	if n := count(full, "idle"); n != 1 {
+		t.Errorf("%d turns of a steady work, want 1", n)
+	}
+	if n := count(short, "connect"); n != 1 {
+		t.Errorf("%d turns in a short run, want 1", n)
+	}
+}
