@@ -219,6 +219,9 @@ func (r *reader) backendTLS(b *backendTLSSchema) *BackendTLS {
 		r.errorAt(b.DefRange, "Half a certificate", "To show a certificate the gateway needs both: cert = %s and key = %s", strconv.Quote("gateway.crt"), strconv.Quote("gateway.key"))
 	}
 	files := &BackendTLS{CA: r.path(b.CA), Cert: r.path(b.Cert), Key: r.path(b.Key)}
+	for _, path := range []string{files.CA, files.Cert, files.Key} {
+		r.note(path)
+	}
 	if files.CA != "" {
 		r.checkAuthorities(files.CA, b.CA.Expr.Range())
 	}

@@ -50,6 +50,7 @@ func (r *reader) checkKey(a *hcl.Attribute, text string, check func(string) erro
 // checkedPath reads the name of a file that check looks into.
 func (r *reader) checkedPath(a *hcl.Attribute, check func(path string) error) string {
 	path := r.path(a)
+	r.note(path)
 	if path == "" || check == nil {
 		return path
 	}
@@ -61,6 +62,13 @@ func (r *reader) checkedPath(a *hcl.Attribute, check func(path string) error) st
 		r.errorAt(a.Expr.Range(), "A file that cannot be used", "%s: %s.", a.Name, err)
 	}
 	return path
+}
+
+// note remembers how a file stands. One that is not there is told elsewhere.
+func (r *reader) note(path string) {
+	if info, err := os.Stat(path); err == nil {
+		r.files = append(r.files, File{path, info.Size(), info.ModTime()})
+	}
 }
 
 // folder reads the name of a folder.

@@ -23,9 +23,20 @@ type Config struct {
 	Telemetry *Telemetry // nil: no spans
 	Log       Log
 
+	// Files are those that words name and that are read when a configuration is applied, as they were when it was loaded: with
+	// another content it is another configuration. Certificates of listeners and doors, read again by themselves, are not here.
+	Files []File
+
 	// DrainTimeout is how long connections may go on after a stop or after their block was removed; 30s when left
 	// out, always positive.
 	DrainTimeout time.Duration
+}
+
+// File is a file as it was.
+type File struct {
+	Path     string
+	Bytes    int64
+	Modified time.Time
 }
 
 // Listener is one exposed port.

@@ -145,6 +145,7 @@ func (r *reader) config(file *fileSchema, end hcl.Range) *Config {
 		Log:          r.log(file.Log),
 		DrainTimeout: r.duration(file.DrainTimeout, drainTimeoutDefault),
 	}
+	cfg.Files = r.files
 	r.checkAddresses(cfg)
 	r.checkBound(cfg)
 	if !r.diags.HasErrors() {

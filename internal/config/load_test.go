@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -295,5 +296,37 @@ func TestPipeInsteadOfAKeyDoesNotHangTheReload(t *testing.T) {
 	_, diags := Parse("gateway.hcl", []byte(served+"admin {\n  token = file(\"/dev/zero\")\n}\n"))
 	if !diags.HasErrors() || !strings.Contains(diags.Error(), "not a regular file") {
 		t.Errorf("file(\"/dev/zero\") was answered with %v", diags)
+	}
+}
+
+// A file that a word names is part of the configuration: who watches it sees that it has changed.
+func TestAnotherContentOfANamedFileIsAnotherConfiguration(t *testing.T) {
+	users := filepath.Join(t.TempDir(), "users.txt")
+	load := func(text string) *Config {
+		t.Helper()
+		if err := os.WriteFile(users, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, diags := Parse("test.hcl", fmt.Appendf(nil, `
+listen "127.0.0.1:5555" {}
+backend "greeter" { grpc = ["127.0.0.1:50051"] }
+zmq "greet" {
+  socket      = "REP"
+  method      = "/demo.v1.Greeter/SayHello"
+  plain_users = %q
+  to "greeter" {}
+}
+`, users))
+		if diags.HasErrors() {
+			t.Fatal(diags.Diagnostics)
+		}
+		return cfg
+	}
+	before, after := load("alice:secret"), load("alice:secret\nbob:secret")
+	if reflect.DeepEqual(before, after) {
+		t.Error("a user who was added changes nothing")
+	}
+	if len(after.Files) != 1 || after.Files[0].Path != users {
+		t.Errorf("the files are %v", after.Files)
 	}
 }

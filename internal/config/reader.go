@@ -19,6 +19,7 @@ type reader struct {
 	diags hcl.Diagnostics
 
 	checks Checks
+	files  []File // that were named
 
 	// incomplete says that a block had to be left out, unknown or without its label: what seems to be missing may
 	// stand in it, and is not reported.
