@@ -2,6 +2,8 @@ package sniff
 
 import (
 	"errors"
+	"net"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -12,6 +14,39 @@ const (
 	acceptDelayMin = 5 * time.Millisecond
 	acceptDelayMax = time.Second
 )
+
+// Patient makes Accept of l wait where its error passes, for servers that end at the first one. Closing it ends the wait.
+func Patient(l net.Listener) net.Listener {
+	return &patient{Listener: l, closed: make(chan struct{})}
+}
+
+type patient struct {
+	net.Listener
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (p *patient) Accept() (net.Conn, error) {
+	for delay := nextDelay(0); ; delay = nextDelay(delay) {
+		c, err := p.Listener.Accept()
+		if err == nil {
+			return c, nil
+		}
+		if _, passes := acceptReason(err); !passes {
+			return nil, err
+		}
+		select {
+		case <-time.After(delay):
+		case <-p.closed:
+			return nil, net.ErrClosed
+		}
+	}
+}
+
+func (p *patient) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return p.Listener.Close()
+}
 
 func nextDelay(delay time.Duration) time.Duration {
 	return min(max(2*delay, acceptDelayMin), acceptDelayMax)

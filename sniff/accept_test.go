@@ -177,3 +177,32 @@ func forbidDescriptors(t *testing.T) (restore func()) {
 	t.Cleanup(restore)
 	return restore
 }
+
+func TestPatientListenerOutlivesErrorsThatPassAndEndsWithOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := newPipeListener()
+		inner.fail(3, syscall.ENOBUFS)
+		l := Patient(inner)
+		go inner.dial()
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		inner.fail(1, syscall.EINVAL)
+		if _, err := l.Accept(); !errors.Is(err, syscall.EINVAL) {
+			t.Errorf("an error that stays: %v", err)
+		}
+		inner.fail(1024, syscall.EMFILE)
+		ended := make(chan error)
+		go func() {
+			_, err := l.Accept()
+			ended <- err
+		}()
+		synctest.Wait()
+		l.Close()
+		if err := <-ended; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("closed while it waited: %v", err)
+		}
+	})
+}

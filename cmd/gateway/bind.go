@@ -138,11 +138,11 @@ func (i *instance) adminPort(change *resource.Change, a config.Admin) (*adminPor
 		if err != nil {
 			return nil, nil, fmt.Errorf("cannot share the socket of %s: %w", a.Addr, err)
 		}
-		p := &adminPort{addr: socket.Addr(), server: admin.New(i.adminOptions()), listener: shared}
+		p := &adminPort{addr: socket.Addr(), server: admin.New(i.adminOptions()), listener: sniff.Patient(shared)}
 		i.onBegin(func() {
 			i.log.Info("listening", "name", "admin", "addr", p.addr.String())
 			i.running.Go(func() {
-				if err := p.server.Serve(shared); err != nil {
+				if err := p.server.Serve(p.listener); err != nil {
 					i.fail(fmt.Errorf("admin: %w", err))
 				}
 			})
