@@ -22,6 +22,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -46,6 +47,7 @@ const (
 
 type loop struct {
 	epoll int
+	seats seats
 
 	mu      sync.Mutex // guards what follows
 	running bool
@@ -65,44 +67,55 @@ var processors = runtime.GOMAXPROCS(0)
 // loops are made when they are first needed. They serve all proxies.
 var loops struct {
 	sync.Mutex
-	all   []*loop
-	turns turns
+	all []*loop
 }
 
-// turns deal connections out to loops. Callers have turns of their own, and so have connections to backends: the first of
-// both are on one loop, where no thread has to wake another on the way of a call there and back, and callers are spread
-// evenly however many connections to backends are made between them.
-type turns struct{ callers, backends int }
+// seats are how many connections a loop has, or will have in a moment. They grow with loops locked.
+type seats struct{ callers, backends atomic.Int64 }
 
-// next is the number of the loop whose turn it is, of that many.
-func (t *turns) next(toBackend bool, loops int) int {
-	turn := &t.callers
+func (s *seats) of(toBackend bool) *atomic.Int64 {
 	if toBackend {
-		turn = &t.backends
+		return &s.backends
 	}
-	*turn++
-	return (*turn - 1) % loops
+	return &s.callers
 }
 
-// nextLoop returns the loop for another connection. Each new loop adds one to GOMAXPROCS, for the processor of Go's scheduler
-// that it occupies while it waits, as in backends/relay.
-func nextLoop(toBackend bool) (*loop, error) {
+// emptiest is the first of the loops with the fewest callers, or the fewest connections to backends. Counting them apart puts a
+// lone caller and a lone backend on one loop, where no thread has to wake another on the way of a call there and back, and
+// spreads many callers evenly whatever backends there are.
+func emptiest(all []*loop, toBackend bool) *loop {
+	var best *loop
+	for _, l := range all {
+		if best == nil || l.seats.of(toBackend).Load() < best.seats.of(toBackend).Load() {
+			best = l
+		}
+	}
+	return best
+}
+
+// enterLoop returns the loop for another connection, which leaves it in the end. Each new loop adds one to GOMAXPROCS, for the
+// processor of Go's scheduler that it occupies while it waits, as in backends/relay.
+func enterLoop(toBackend bool) (*loop, error) {
 	loops.Lock()
 	defer loops.Unlock()
-	next := loops.turns.next(toBackend, processors)
-	if next >= len(loops.all) {
+	l := emptiest(loops.all, toBackend)
+	if (l == nil || l.seats.of(toBackend).Load() > 0) && len(loops.all) < processors {
 		epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-		if err == nil {
+		switch {
+		case err == nil:
 			runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
-			loops.all = append(loops.all, &loop{epoll: epoll, conns: map[int32]*conn{}})
-			return loops.all[len(loops.all)-1], nil
-		}
-		if len(loops.all) == 0 {
+			l = &loop{epoll: epoll, conns: map[int32]*conn{}}
+			loops.all = append(loops.all, l)
+		case l == nil:
 			return nil, os.NewSyscallError("epoll_create1", err)
 		}
 	}
-	return loops.all[next%len(loops.all)], nil
+	l.seats.of(toBackend).Add(1)
+	return l, nil
 }
+
+// leave is called once for each enterLoop.
+func (l *loop) leave(toBackend bool) { l.seats.of(toBackend).Add(-1) }
 
 // run is the life of a loop's goroutine.
 func (l *loop) run() {
@@ -194,48 +207,58 @@ func (l *loop) retire() bool {
 
 // seat is a connection's descriptor, and its place on a loop.
 type seat struct {
-	loop *loop
-	fd   int32
+	loop      *loop
+	fd        int32
+	toBackend bool
+	left      bool // the loop
 }
 
 // takeSeat takes the descriptor out of a plaintext connection, which is of no use afterwards. It returns nil, and leaves
 // the connection alone, where there is none to take. toBackend tells who made the connection.
 func takeSeat(from net.Conn, toBackend bool) socket {
-	l, err := nextLoop(toBackend)
+	l, err := enterLoop(toBackend)
 	if err != nil {
 		return nil
 	}
-	if b, ok := from.(*bare.Conn); ok {
+	fd, ok := takeDescriptor(from)
+	if !ok {
+		l.leave(toBackend)
+		return nil
+	}
+	return &seat{loop: l, fd: int32(fd), toBackend: toBackend}
+}
+
+func takeDescriptor(from net.Conn) (fd int, ok bool) {
+	if b, isBare := from.(*bare.Conn); isBare {
 		if fd, ok := b.Take(); ok {
-			return &seat{l, int32(fd)}
+			return fd, true
 		}
 		from = b.Used()
 	}
 	switch c := from.(type) {
 	case *net.TCPConn:
-		return duplicate(l, c)
+		return duplicate(c)
 	case *net.UnixConn:
-		return duplicate(l, c)
+		return duplicate(c)
 	}
-	return nil
+	return -1, false
 }
 
 // duplicate takes the connection away from Go's poller, which would be told of everything that arrives.
-func duplicate(l *loop, c interface {
+func duplicate(c interface {
 	net.Conn
 	syscall.Conn
-}) socket {
+}) (fd int, ok bool) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return nil
+		return -1, false
 	}
-	var fd int
 	failed := raw.Control(func(s uintptr) { fd, err = unix.FcntlInt(s, unix.F_DUPFD_CLOEXEC, 0) })
 	if failed != nil || err != nil {
-		return nil
+		return -1, false
 	}
 	_ = c.Close() // the socket lives on
-	return &seat{l, int32(fd)}
+	return fd, true
 }
 
 func (s *seat) watch(c *conn) error {
@@ -322,6 +345,10 @@ func (s *seat) ordinary() (net.Conn, error) {
 }
 
 func (s *seat) close() {
+	if !s.left {
+		s.left = true
+		s.loop.leave(s.toBackend)
+	}
 	if s.fd >= 0 {
 		_ = unix.Close(int(s.fd)) // whatever it says, it is closed
 		s.fd = -1

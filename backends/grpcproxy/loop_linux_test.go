@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -51,19 +52,54 @@ func shutDown(t *testing.T, p *Proxy) {
 	}
 }
 
-// TestFirstCallerAndItsBackendShareALoop, and those that come later are spread over all loops.
-func TestFirstCallerAndItsBackendShareALoop(t *testing.T) {
-	const loops = 3
-	var turns turns
-	for n := range 2 * loops {
-		if at := turns.next(false, loops); at != n%loops {
-			t.Errorf("caller %d is on loop %d, want %d", n, at, n%loops)
+// TestLoneCallerAndItsBackendShareALoop, whoever was there before; many of them are spread over all loops.
+func TestLoneCallerAndItsBackendShareALoop(t *testing.T) {
+	all := []*loop{{}, {}, {}}
+	enter := func(toBackend bool) *loop {
+		l := emptiest(all, toBackend)
+		l.seats.of(toBackend).Add(1)
+		return l
+	}
+	backend := enter(true)
+	for n := range 5 {
+		if caller := enter(false); caller != backend {
+			t.Errorf("lone caller %d is not on its backend's loop", n)
 		}
-		if n >= loops {
-			continue // fewer backends than callers
+		backend.leave(false)
+	}
+	for range 6 {
+		enter(false)
+	}
+	enter(true)
+	var got [][2]int64
+	for _, l := range all {
+		got = append(got, [2]int64{l.seats.callers.Load(), l.seats.backends.Load()})
+	}
+	if want := [][2]int64{{2, 1}, {2, 1}, {2, 0}}; !slices.Equal(got, want) {
+		t.Errorf("callers and backends are spread as %v, want %v", got, want)
+	}
+}
+
+// TestConnectionThatIsOverLeavesItsLoop, whether it was served or not.
+func TestConnectionThatIsOverLeavesItsLoop(t *testing.T) {
+	p := idleProxy(t)
+	var taken []*seat
+	for _, served := range []bool{true, false} {
+		ours, theirs := socketPair(t)
+		cc := &callerConn{}
+		cc.conn = newConn(p, ours, cc)
+		taken = append(taken, cc.seat.(*seat))
+		if !served {
+			cc.drop()
+			continue
 		}
-		if at := turns.next(true, loops); at != n {
-			t.Errorf("backend %d is on loop %d, want %d", n, at, n)
+		p.tasks.Go(cc.serve)
+		_ = theirs.Close()
+	}
+	shutDown(t, p) // waits for the one that was served
+	for n, s := range taken {
+		if !s.left {
+			t.Errorf("connection %d counts still", n)
 		}
 	}
 }
@@ -132,7 +168,7 @@ func TestSocketThatCannotBeWatchedLeavesNothingBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := cc.seat.(*seat).loop
-	refused := &seat{l, int32(fd)}
+	refused := &seat{loop: l, fd: int32(fd), left: true}
 	defer refused.close()
 	if err := refused.watch(cc.conn); err == nil {
 		t.Fatal("it is watched")
