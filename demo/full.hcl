@@ -41,7 +41,7 @@ limits {                    # a source is an IPv4 address or an IPv6 /64; what a
   per_source     = 1000     # connections; any number when left out
   new_per_source = 200      # connections a second, as many at once; any number when left out
   held           = 500      # ZeroMQ clients refused or not wanted: kept silent, since libzmq comes back ten times a second
-  buffers        = "256MiB" # that all relays together may hold for peers that do not keep up
+  buffers        = "256MiB" # that all relays together may hold for peers that do not keep up; as much again all grpc blocks, and each zmq block
 }
 
 # ---- where calls can go -----------------------------------------------------------------------------------
