@@ -185,6 +185,7 @@ func TestRealCallsDoNotFeelTheMirror(t *testing.T) {
 				calls = mirrorQueueMax + 200
 			}
 			var slowest time.Duration
+			start := time.Now()
 			for range calls {
 				began := time.Now()
 				if _, err := client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{}); err != nil {
@@ -196,7 +197,8 @@ func TestRealCallsDoNotFeelTheMirror(t *testing.T) {
 				t.Errorf("the slowest of %d calls took %v", calls, slowest)
 			}
 			got := p.Status().Mirrors[0]
-			if name == "hangs" && got.Dropped < int64(calls-mirrorQueueMax-mirrorWorkers) {
+			turns := 1 + int(time.Since(start)/mirrorWait) // after mirrorWait a worker gives a copy up and takes another
+			if name == "hangs" && got.Dropped < int64(calls-mirrorQueueMax-turns*mirrorWorkers) {
 				t.Errorf("dropped %d of %d copies while the mirror hung", got.Dropped, calls)
 			}
 			t.Logf("figure: beside a mirror that %s, the slowest of %d real calls took %v", name, calls, slowest)
