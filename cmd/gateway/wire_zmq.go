@@ -34,10 +34,11 @@ const smallFileBytesMax = 16 << 20
 
 // checks look into what a configuration names before it is served.
 var checks = config.Checks{
-	SecretKey:  func(text string) error { _, err := parseSecret(config.Secret(text)); return err },
-	PublicKey:  func(text string) error { _, err := zmtp.ParsePublicKey(text); return err },
-	PublicKeys: func(path string) error { _, err := zmtp.LoadPublicKeys(path); return err },
-	Users:      func(path string) error { _, err := readUsers(path); return err },
+	SecretKey:     func(text string) error { _, err := parseSecret(config.Secret(text)); return err },
+	SecretKeyFile: func(path string) error { _, err := zmtp.LoadSecretKey(path); return err },
+	PublicKey:     func(text string) error { _, err := zmtp.ParsePublicKey(text); return err },
+	PublicKeys:    func(path string) error { _, err := zmtp.LoadPublicKeys(path); return err },
+	Users:         func(path string) error { _, err := readUsers(path); return err },
 	Descriptors: func(path string) error {
 		set, err := readSmall(path)
 		if err == nil {

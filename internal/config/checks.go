@@ -5,16 +5,19 @@ import (
 	"os"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // Checks look into the keys and files that words name, each by the code that will use them, so that what is wrong there is told
 // with its place like everything else, and before anything is served. A nil one looks at nothing.
 type Checks struct {
-	SecretKey   func(text string) error // one CURVE secret key, or a certificate with one
-	PublicKey   func(text string) error // one CURVE public key
-	PublicKeys  func(path string) error // a file of CURVE public keys
-	Users       func(path string) error // a file of NAME:PASSWORD lines
-	Descriptors func(path string) error // a serialized FileDescriptorSet
+	SecretKey     func(text string) error // one CURVE secret key, or a certificate with one
+	SecretKeyFile func(path string) error // a file with one, which not everyone may read
+	PublicKey     func(text string) error // one CURVE public key
+	PublicKeys    func(path string) error // a file of CURVE public keys
+	Users         func(path string) error // a file of NAME:PASSWORD lines
+	Descriptors   func(path string) error // a serialized FileDescriptorSet
 }
 
 // secretKey reads a CURVE secret key. It is empty if the word is left out, or wrong.
@@ -24,9 +27,26 @@ func (r *reader) secretKey(a *hcl.Attribute) Secret {
 	case given && text == "":
 		r.errorAt(a.NameRange, "The key is empty", "An empty key protects nothing. Make one with `gateway keygen`, or remove the line.")
 	case given:
-		r.checkKey(a, text, r.checks.SecretKey, "Not a secret key", "Make one with `gateway keygen -out NAME`, and write "+a.Name+" = file(\"NAME_secret\").")
+		check := r.checks.SecretKey
+		if path, is := r.included(a.Expr); is && r.checks.SecretKeyFile != nil {
+			check = func(string) error { return r.checks.SecretKeyFile(path) }
+		}
+		r.checkKey(a, text, check, "Not a secret key", "`gateway keygen -out NAME` makes a new one; write "+a.Name+" = file(\"NAME_secret\").")
 	}
 	return Secret(text)
+}
+
+// included is the path of the file that an expression takes its text from: file("path").
+func (r *reader) included(e hcl.Expression) (path string, is bool) {
+	call, is := e.(*hclsyntax.FunctionCallExpr)
+	if !is || call.Name != "file" || len(call.Args) != 1 {
+		return "", false
+	}
+	name, diags := call.Args[0].Value(r.eval)
+	if diags.HasErrors() || name.Type() != cty.String || !name.IsKnown() || name.IsNull() {
+		return "", false
+	}
+	return beside(r.dir, name.AsString()), true
 }
 
 // publicKey reads a CURVE public key.

@@ -37,17 +37,21 @@ func fileFunction(dir string) function.Function {
 		Params: []function.Parameter{{Name: "path", Type: cty.String}},
 		Type:   function.StaticReturnType(cty.String),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-			path := args[0].AsString()
-			if !filepath.IsAbs(path) {
-				path = filepath.Join(dir, path)
-			}
-			text, err := readIncluded(path, includedBytesMax)
+			text, err := readIncluded(beside(dir, args[0].AsString()), includedBytesMax)
 			if err != nil {
 				return cty.NilVal, err
 			}
 			return cty.StringVal(strings.TrimSpace(text)), nil
 		},
 	})
+}
+
+// beside is path, which starts at dir if it is relative.
+func beside(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
 }
 
 // readIncluded reads a regular file of at most limit bytes: a pipe or a device could keep the gateway waiting for ever.
