@@ -107,44 +107,56 @@ func (s *Socket) tellTopics(l *Link) {
 	}
 }
 
+// tellBatch is how many differences are looked for at a time: each look goes through all topics.
+const tellBatch = 256
+
+// difference is a topic of which the peer does not know yet that it is wanted or, with cancel, that it is not any more.
+type difference struct {
+	topic  string
+	cancel bool
+}
+
 // tell tells the peer one difference after the other, until there is none or the connection has ended.
 func (l *Link) tell() {
+	batch := make([]difference, 0, tellBatch)
 	for {
-		topic, cancel, differs := l.difference()
-		if !differs {
+		batch = l.differences(batch[:0])
+		if len(batch) == 0 {
 			return
 		}
-		send := l.conn.Subscribe
-		if cancel {
-			send = l.conn.Cancel
-		}
-		if err := send(l.socket.lifetime, []byte(topic)); err != nil {
-			return // the reader learns of it too; telling stays true
+		for _, d := range batch {
+			send := l.conn.Subscribe
+			if d.cancel {
+				send = l.conn.Cancel
+			}
+			if err := send(l.socket.lifetime, []byte(d.topic)); err != nil {
+				return // the reader learns of it too; telling stays true
+			}
 		}
 	}
 }
 
-// difference finds one topic of which the peer does not know yet, and notes that it does.
-func (l *Link) difference() (topic string, cancel, differs bool) {
+// differences appends to batch, up to its capacity, topics of which the peer does not know yet, and notes that it does.
+func (l *Link) differences(batch []difference) []difference {
 	s := l.socket
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for topic := range l.topics.counts {
-		if s.topics.counts[topic] == 0 {
+		if s.topics.counts[topic] == 0 && len(batch) < cap(batch) {
 			l.topics.remove([]byte(topic))
-			return topic, true, true
+			batch = append(batch, difference{topic, true})
 		}
 	}
 	if len(l.topics.counts) < len(s.topics.counts) {
 		for topic := range s.topics.counts {
-			if l.topics.counts[topic] == 0 {
+			if l.topics.counts[topic] == 0 && len(batch) < cap(batch) {
 				l.topics.add([]byte(topic))
-				return topic, false, true
+				batch = append(batch, difference{topic, false})
 			}
 		}
 	}
-	l.telling = false
-	return "", false, false
+	l.telling = len(batch) > 0
+	return batch
 }
 
 // wants says whether a SUB still asks for m.
