@@ -102,6 +102,9 @@ func TestClosedListenerEndsAccept(t *testing.T) {
 	case <-time.After(wait):
 		t.Fatal("Accept did not end")
 	}
+	if _, err := b.TryAccept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("TryAccept says %v", err)
+	}
 }
 
 func TestConnectionIsOrdinaryOnceItIsUsed(t *testing.T) {
@@ -112,6 +115,9 @@ func TestConnectionIsOrdinaryOnceItIsUsed(t *testing.T) {
 		t.Fatalf("dialled: %v %v; on loopback it is done at once", connected, err)
 	}
 	defer out.Close()
+	if out.RemoteAddr().String() != addr.String() {
+		t.Errorf("the peer is %v, want %v", out.RemoteAddr(), addr)
+	}
 	if _, err := out.Write([]byte("hello")); err != nil {
 		t.Fatal(err)
 	}
@@ -226,26 +232,32 @@ func TestFirstBytesEndTheHandshake(t *testing.T) {
 	}
 	defer l.Close()
 	for began := time.Now(); ; {
-		out, connected, err := Dial(netip.MustParseAddrPort(l.Addr().String()), "")
-		if err != nil || !connected {
-			t.Fatalf("dialled: %v %v", connected, err)
-		}
-		defer out.Close()
-		fd := out.fd
-		if _, err := syscall.Write(fd, []byte("x")); err != nil {
-			t.Fatal(err)
-		}
-		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if info.Segs_out == 2 {
+		n := packetsOfFirstByte(t, l.Addr())
+		if n == 2 {
 			return
 		}
 		if time.Since(began) > wait {
-			t.Fatalf("%d packets", info.Segs_out)
+			t.Fatalf("%d packets", n)
 		}
 	}
+}
+
+// packetsOfFirstByte is how many packets a connection takes to connect and to send a byte.
+func packetsOfFirstByte(t *testing.T, to net.Addr) uint32 {
+	t.Helper()
+	out, connected, err := Dial(netip.MustParseAddrPort(to.String()), "")
+	if err != nil || !connected {
+		t.Fatalf("dialled: %v %v", connected, err)
+	}
+	defer out.Close()
+	if _, err := syscall.Write(out.fd, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	info, err := unix.GetsockoptTCPInfo(out.fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Segs_out
 }
 
 func TestConnectionThatSendsNothingIsAcceptedAllTheSame(t *testing.T) {
