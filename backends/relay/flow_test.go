@@ -92,6 +92,23 @@ func testWhatWasReadAheadComesFirst(t *testing.T, s *scene) {
 	}
 }
 
+// The memory of what was read ahead is its owner's again as soon as the relay has started, whether it was delivered by then or not.
+func testWhatWasReadAheadMayBeOverwritten(t *testing.T, s *scene) {
+	client, a := s.connect(t)
+	worker, b := s.connect(t)
+	ahead := noise(5, overwrittenBytes)
+	memory := append([]byte(nil), ahead...)
+	c := s.start(client, worker, &readAhead{a, memory}, b, Limits{})
+	clear(memory)
+	want(t, worker, ahead)
+	client.Close()
+	worker.Close()
+	c.end(t)
+}
+
+// overwrittenBytes is more than a socket takes at once.
+const overwrittenBytes = 16 << 20
+
 func testSlowReaderSlowsTheWriter(t *testing.T, s *scene) {
 	c := s.cast(t, Limits{})
 	sent := noise(4, stallBytesMax)

@@ -43,8 +43,8 @@ func (l Limits) withDefaults() Limits {
 }
 
 // Prefixed is a connection of which some bytes were read already. Detach gives those bytes, which are delivered before
-// everything else, and the connection below, whose next byte follows them. The caller of Detach owns both from then
-// on; the Prefixed is not used again.
+// everything else, and the connection below, whose next byte follows them. The caller of Detach owns the connection from then
+// on, and may look at the bytes until Relay has returned; the Prefixed is not used again.
 type Prefixed interface {
 	Detach() (prefix []byte, raw net.Conn)
 }

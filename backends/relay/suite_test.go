@@ -40,6 +40,7 @@ func suite(t *testing.T, newGroup func() *Group) {
 		{"BytesWrittenOneByOneArrive", testBytesWrittenOneByOneArrive},
 		{"BulkBothWaysIsIdentical", testBulkBothWaysIsIdentical},
 		{"WhatWasReadAheadComesFirst", testWhatWasReadAheadComesFirst},
+		{"WhatWasReadAheadMayBeOverwritten", testWhatWasReadAheadMayBeOverwritten},
 		{"AnswerAfterClientsFINArrives", testAnswerAfterClientsFINArrives},
 		{"RequestAfterWorkersFINArrives", testRequestAfterWorkersFINArrives},
 		{"LastBytesOfResetClientArrive", testLastBytesOfResetClientArrive},
