@@ -263,12 +263,15 @@ const streamIDMax = 1<<31 - 1
 func (bc *backendConn) attach(s *half, fields []hpack.HeaderField, end bool, b *batch) bool {
 	bc.mu.Lock()
 	defer bc.mu.Unlock()
-	if bc.dead || bc.draining || int64(len(bc.streams)) >= bc.openMax.Load() || bc.nextID > streamIDMax ||
+	if bc.dead || bc.draining || int64(len(bc.streams)) >= bc.openMax.Load() ||
 		bc.out.waiting() > outputBytesMax {
 		return false
 	}
 	s.id = bc.nextID
-	bc.nextID += 2
+	if bc.nextID += 2; bc.nextID > streamIDMax { // it is used up: calls to come have another connection made
+		bc.unfit.Store(true)
+		bc.draining = true
+	}
 	bc.streams[s.id] = s
 	s.sendWindow = bc.initialWindow
 	bc.open.Add(1)
