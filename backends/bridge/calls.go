@@ -175,6 +175,7 @@ func (c *Calls) begin(ctx context.Context, conn *frameConn, method string, prepa
 	}
 	conn.lastID += 1 + conn.lastID&1 // 1, 3, 5
 	s := conn.stream(conn.lastID)
+	s.deadline, _ = ctx.Deadline()
 	conn.headers(s.id, fields, false)
 	prepare(s)
 	conn.mu.Unlock()

@@ -11,8 +11,10 @@ import (
 
 	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"gateway/internal/zmtp"
 	demov1 "gateway/proto/demo/v1"
@@ -160,4 +162,18 @@ func TestCallsGoOnWhenAConnectionIsUsedUp(t *testing.T) {
 		defer first.mu.Unlock()
 		return first.err != nil
 	})
+}
+
+func TestServiceThatNoticesTheDeadlineFirstIsUnderstood(t *testing.T) {
+	for _, c := range []struct {
+		deadline time.Time
+		code     codes.Code
+	}{{time.Time{}, codes.Canceled}, {time.Now().Add(time.Hour), codes.Canceled}, {time.Now(), codes.DeadlineExceeded}} {
+		s := newFrameConn(nil, 1<<10).stream(1)
+		s.deadline = c.deadline
+		s.wasReset(http2.ErrCodeCancel)
+		if got := status.Code(s.failed); got != c.code {
+			t.Errorf("reset with the deadline %v: %v, want %v", c.deadline, got, c.code)
+		}
+	}
 }

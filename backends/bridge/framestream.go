@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"slices"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -32,6 +33,7 @@ type frameStream struct {
 	// cancel is called, with mu held, when the other end wants no more. nil: nothing is.
 	cancel context.CancelFunc
 
+	deadline time.Time      // of a client's call; zero: none
 	messages []frameMessage // whole, and not yet taken
 	part     []byte         // of the next one, with its head
 	held     int            // bytes not to be given back yet
@@ -213,7 +215,11 @@ func (s *frameStream) stops(err error) {
 
 // wasReset acts on the other end's RST_STREAM, or on the connection's end.
 func (s *frameStream) wasReset(code http2.ErrCode) {
-	s.stops(status.Errorf(codeOfReset(code), "the stream was reset: %v", code))
+	is := codeOfReset(code)
+	if is == codes.Canceled && !s.deadline.IsZero() && !time.Now().Before(s.deadline) {
+		is = codes.DeadlineExceeded // which the server has noticed before us
+	}
+	s.stops(status.Errorf(is, "the stream was reset: %v", code))
 	if s.cancel != nil {
 		s.cancel()
 	}
