@@ -83,7 +83,6 @@ const methodsMax = 1000
 type backendCounts struct {
 	calls, dropped *prometheus.CounterVec
 	inFlight       prometheus.Gauge
-	peers          prometheus.Gauge
 }
 
 // NewBackend makes a Backend, which begins to connect.
@@ -98,7 +97,7 @@ func NewBackend(o BackendOptions) (*Backend, error) {
 	b := &Backend{
 		options: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)).With("backend", o.Name), codecs: map[string]*codecs{},
 		counts: backendCounts{m.BackendCalls.MustCurryWith(name), m.BackendDropped.MustCurryWith(name),
-			m.BackendInFlight.With(name), m.BackendPeers.With(name)},
+			m.BackendInFlight.With(name)},
 	}
 	so := b.socketOptions()
 	switch o.Socket {
@@ -177,7 +176,6 @@ func (b *Backend) Status() BackendStatus {
 
 // changed follows connections that come and go.
 func (b *Backend) changed(l *zmtp.Link, up bool, err error) {
-	b.counts.peers.Set(float64(b.socket.Status().Peers))
 	switch b.options.Socket {
 	case zmtp.REQ:
 		b.lanes.changed(l, up)

@@ -117,6 +117,7 @@ func start(cfg *config.Config, s surroundings) (*instance, error) {
 	i.metrics.WatchGenerations(i.generationNumber, i.history.oldest)
 	i.metrics.WatchCertificates(i.certificates)
 	i.metrics.WatchTargets(i.targets)
+	i.metrics.WatchServices(i.servicePeers)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if err := i.apply(cfg); err != nil {

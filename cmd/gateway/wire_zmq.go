@@ -96,6 +96,16 @@ func (i *instance) service(change *resource.Change, o bridge.BackendOptions, des
 	})
 }
 
+// servicePeers are the connections to the ZeroMQ backends of now.
+func (i *instance) servicePeers() (all []metrics.Service) {
+	if g := i.current.Load(); g != nil {
+		for name, b := range g.services {
+			all = append(all, metrics.Service{Backend: name, Peers: b.Status().Peers})
+		}
+	}
+	return all
+}
+
 func serviceOptions(b config.Backend, log *slog.Logger, m *metrics.Metrics) (bridge.BackendOptions, error) {
 	payload, err := bridge.ParsePayload(b.ZMQ.Payload)
 	if err != nil {

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -183,4 +184,19 @@ func TestBrokenMeterFileIsNotOverwritten(t *testing.T) {
 	if got, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(got)) != "not a meter" {
 		t.Errorf("the file is %q, %v", got, err)
 	}
+}
+
+// TestRemovedServiceLeavesNoMetric tells a service that is gone from the configuration from one that is dead.
+func TestRemovedServiceLeavesNoMetric(t *testing.T) {
+	config := func(service string) string {
+		return fmt.Sprintf("listen \"127.0.0.1:0\" { name = \"public\" }\nadmin { listen = \"127.0.0.1:0\" }\nbackend %q {\n  zmq = [%q]\n  socket = \"DEALER\"\n}\ngrpc \"*\" {\n  to %[1]q {}\n}\n",
+			service, oldGreeter(t, service))
+	}
+	g := startGateway(t, config("one"))
+	eventually(t, zmqTimeout, "the first service is connected", func() bool { return g.metric(`gateway_bridge_backend_peers{backend="one"}`) == 1 })
+	g.replace(config("two"))
+	g.signal(syscall.SIGHUP)
+	eventually(t, zmqTimeout, "the second service alone is there", func() bool {
+		return g.metric(`gateway_bridge_backend_peers{backend="two"}`) == 1 && !strings.Contains(g.get("/metrics"), `gateway_bridge_backend_peers{backend="one"}`)
+	})
 }

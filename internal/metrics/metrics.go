@@ -52,7 +52,6 @@ type Bridge struct {
 
 	BackendCalls    *prometheus.CounterVec // backend, code
 	BackendInFlight *prometheus.GaugeVec   // backend
-	BackendPeers    *prometheus.GaugeVec   // backend
 	BackendDropped  *prometheus.CounterVec // backend, reason
 }
 
@@ -77,7 +76,6 @@ func NewBridge(r prometheus.Registerer) *Bridge {
 
 		BackendCalls:    counter("backend_calls_total", "Calls that became messages to a ZeroMQ backend, by status.", "backend", "code"),
 		BackendInFlight: gauge("backend_in_flight", "Calls to a ZeroMQ backend that have no status yet.", "backend"),
-		BackendPeers:    gauge("backend_peers", "Connections to a ZeroMQ backend.", "backend"),
 		BackendDropped:  counter("backend_dropped_total", "Messages from a ZeroMQ backend that were thrown away, by reason.", "backend", "reason"),
 	}
 }
