@@ -1,4 +1,4 @@
-// What the three C programs of the benchmark share: addresses, epoll, the clock, and the ZMTP greeting that opens
+// What the C programs of the benchmark share: addresses, epoll, the clock, and the ZMTP greeting that opens
 // every connection. A program that cannot go on says why on stderr and exits with status 1.
 #ifndef BENCH_H
 #define BENCH_H

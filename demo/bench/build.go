@@ -28,6 +28,7 @@ var tools = []struct {
 	{"backend", []string{"backend.c"}, nil},
 	{"load", []string{"load.c", "works.c"}, nil},
 	{"zmq", []string{"zmq.c"}, []string{"-lzmq"}},
+	{"requests", []string{"requests.c"}, []string{"-lzmq"}},
 }
 
 // buildTools compiles the load generators, the floor and the plain gateway into dir.

@@ -187,7 +187,7 @@ var Works = []*Work{
 	callWork("bidi", "bidi", "gRPC bidirectional ping", "100-byte messages, echoed, one in flight on each of 16 streams of each of eight connections.", 8, 16, []Figure{messageRate, messageCPU, p50}),
 	callWork("stream", "server-stream", "gRPC server stream", "100-byte messages one way, on a stream of each of eight connections.", 8, 1, []Figure{pushRate, messageCPU}),
 	bridgeWork("bridge-single", "ZeroMQ and gRPC, a single caller", "One request of 100 bytes after the other, its reply held against it: a REQ of a REP, a gRPC client of a gRPC service, "+
-		"and through the gateway each client of the other's service. The ZeroMQ ends are internal/zmtp, which takes less of the machine than libzmq: that makes the direct ones faster, and the goal harder.", 1),
+		"and through the gateway each client of the other's service. The ZeroMQ ends are libzmq, the gRPC ones grpc-go.", 1),
 	bridgeWork("bridge-64", "ZeroMQ and gRPC, 64 clients", "The same, 64 clients with a connection each.", 64),
 	zmqWork("reqrep", "NULL", "libzmq REQ/REP, NULL", "A REQ and a REP socket of libzmq, 64-byte messages.", []Figure{p50, p99, messageCPU}),
 	zmqWork("reqrep", "CURVE", "libzmq REQ/REP, CURVE", "The same, encrypted end to end.", []Figure{p50, p99, messageCPU}),
@@ -200,7 +200,7 @@ func callWork(kind, name, title, about string, conns, streams int, figures []Fig
 	return &Work{
 		Name: name, Title: title, About: about, GRPC: true,
 		Conns: each(conns), Amount: [3]uint64{2000, 800, 100}, Figures: figures,
-		Backend: func(s Scene) []string { return rpcServe(s, "grpc") },
+		Backend: func(s Scene) []string { return rpcServe(s) },
 		Client:  func(s Scene) []string { return rpcLoad(s, kind, streams) },
 	}
 }
@@ -209,20 +209,24 @@ func callWork(kind, name, title, about string, conns, streams int, figures []Fig
 func bridgeWork(name, title, about string, clients int) *Work {
 	return &Work{
 		Name: name, Title: title, About: about, Bridged: true,
-		Conns: each(clients), Amount: [3]uint64{700, 400, 100}, Figures: []Figure{requestRate, requestP50, p99, requestCPU},
-		Backend: func(s Scene) []string { return rpcServe(s, s.To) },
-		Client: func(s Scene) []string {
-			kind := "unary"
-			if s.From == "zmq" {
-				kind = "request"
+		Conns: each(clients), Amount: [3]uint64{700, 400, 100}, Times: variedTimes, Figures: []Figure{requestRate, requestP50, p99, requestCPU},
+		Backend: func(s Scene) []string {
+			if s.To == "zmq" {
+				return []string{s.Tool("requests"), "serve", s.Back}
 			}
-			return rpcLoad(s, kind, 1)
+			return rpcServe(s)
+		},
+		Client: func(s Scene) []string {
+			if s.From == "zmq" {
+				return []string{s.Tool("requests"), "load", s.Front, strconv.Itoa(s.Conns), strconv.FormatUint(s.Amount, 10)}
+			}
+			return rpcLoad(s, "unary", 1)
 		},
 	}
 }
 
-func rpcServe(s Scene, language string) []string {
-	return []string{s.Tool("rpc"), "serve", s.LoadThreads(), s.Back, language}
+func rpcServe(s Scene) []string {
+	return []string{s.Tool("rpc"), "serve", s.LoadThreads(), s.Back}
 }
 
 func rpcLoad(s Scene, kind string, streams int) []string {

@@ -7,7 +7,7 @@
 //
 // The phases are those of load.c: "ready" once a first message has gone through, "done", then one line of JSON.
 // No call waits longer than PATIENCE_MS; what is outstanding then is lost.
-#include "bench.h"
+#include "latency.h"
 #include <semaphore.h>
 #include <zmq.h>
 
@@ -16,7 +16,6 @@ enum {
 	WARM_UP = 200, // round trips
 	PATIENCE_MS = 5000,
 	KEY_CHARS = 41,
-	LATENCIES_MAX = 1 << 22,
 };
 
 static const char *front, *back;
@@ -25,8 +24,6 @@ static uint64_t duration_ns, failed, sent, finished_at;
 static char server_public[KEY_CHARS], server_secret[KEY_CHARS], client_public[KEY_CHARS], client_secret[KEY_CHARS];
 static sem_t bound, through;
 static uint64_t received;
-static uint32_t latencies[LATENCIES_MAX]; // ns
-static size_t latency_count;
 
 static void *open_socket(int type, bool server, const char *address)
 {
@@ -50,15 +47,6 @@ static void *open_socket(int type, bool server, const char *address)
 	if (server ? zmq_bind(socket, endpoint) : zmq_connect(socket, endpoint))
 		die("zmq socket on %s", endpoint);
 	return socket;
-}
-
-static void report_phase(const char *phase)
-{
-	char line[16];
-	printf("%s\n", phase);
-	fflush(stdout);
-	if (!fgets(line, sizeof line, stdin))
-		exit(1); // the harness has gone
 }
 
 static void *serve_rep(void *unused)
@@ -154,12 +142,6 @@ static uint64_t pushpull(void)
 	return start;
 }
 
-static int by_size(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-	return (x > y) - (x < y);
-}
-
 int main(int argc, char **argv)
 {
 	bool push = argc == 6 && !strcmp(argv[3], "pushpull");
@@ -182,11 +164,7 @@ int main(int argc, char **argv)
 	printf("{\"seconds\":%.6f,\"operations\":%lu,\"bytes\":%lu,\"failed\":%lu,\"lost\":%lu",
 	       finished_at < start ? 0.0 : (double)(finished_at - start) / 1e9, received, received * MESSAGE_BYTES, failed,
 	       sent - received);
-	if (latency_count) {
-		qsort(latencies, latency_count, sizeof *latencies, by_size);
-		printf(",\"p50_us\":%.3f,\"p99_us\":%.3f", latencies[latency_count / 2] / 1e3,
-		       latencies[latency_count * 99 / 100] / 1e3);
-	}
+	report_latencies();
 	printf("}\n");
 	fflush(stdout);
 	_exit(0); // the server's thread still waits

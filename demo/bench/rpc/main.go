@@ -1,11 +1,11 @@
-// Command rpc is the client and the service of the gRPC works and of those that the bridge does: messages of 100 bytes, by
-// grpc-go, not decoded, and by internal/zmtp.
+// Command rpc is the client and the service of the gRPC works and of the gRPC ends of those that the bridge does: messages of
+// 100 bytes, by grpc-go, not decoded.
 //
-//	rpc serve THREADS ADDRESS grpc|zmq
-//	rpc load THREADS ADDRESS unary|bidi|stream|request CONNECTIONS STREAMS MILLISECONDS
+//	rpc serve THREADS ADDRESS
+//	rpc load THREADS ADDRESS unary|bidi|stream CONNECTIONS STREAMS MILLISECONDS
 //
 // STREAMS calls run at the same time on each connection: unary makes the next call when it has the answer, bidi sends the
-// next message when it has the echo, stream reads what the server sends. request is unary by a REQ, one call a connection.
+// next message when it has the echo, stream reads what the server sends.
 package main
 
 import (
@@ -27,8 +27,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-
-	"gateway/internal/zmtp"
 )
 
 const (
@@ -52,10 +50,10 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("usage: rpc serve THREADS ADDRESS grpc|zmq | rpc load THREADS ADDRESS unary|bidi|stream|request CONNECTIONS STREAMS MILLISECONDS")
+var errUsage = errors.New("usage: rpc serve THREADS ADDRESS | rpc load THREADS ADDRESS unary|bidi|stream CONNECTIONS STREAMS MILLISECONDS")
 
 func run(args []string) error {
-	if len(args) < 4 {
+	if len(args) < 3 {
 		return errUsage
 	}
 	threads, err := strconv.Atoi(args[1])
@@ -63,11 +61,10 @@ func run(args []string) error {
 		return errUsage
 	}
 	runtime.GOMAXPROCS(threads)
-	if serve := services[args[3]]; args[0] == "serve" && serve != nil {
+	if args[0] == "serve" && len(args) == 3 {
 		return serve(args[2])
 	}
-	work, known := works[args[3]]
-	if args[0] != "load" || len(args) != 7 || !known {
+	if args[0] != "load" || len(args) != 7 || works[args[3]] == nil {
 		return errUsage
 	}
 	var numbers [3]int
@@ -76,14 +73,11 @@ func run(args []string) error {
 			return errUsage
 		}
 	}
-	return load(args[2], work, numbers[0], numbers[1], time.Duration(numbers[2])*time.Millisecond)
+	return load(args[2], works[args[3]], numbers[0], numbers[1], time.Duration(numbers[2])*time.Millisecond)
 }
 
-// services by what they speak.
-var services = map[string]func(address string) error{"grpc": serveGRPC, "zmq": serveZMQ}
-
-// serveGRPC answers every call: /bench/stream with messages without end, all others with what it gets.
-func serveGRPC(address string) error {
+// serve answers every call: /bench/stream with messages without end, all others with what it gets.
+func serve(address string) error {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
@@ -120,37 +114,23 @@ func answer(_ any, stream grpc.ServerStream) error {
 
 // worker is one of the calls that run at the same time.
 type worker struct {
-	connection
+	conn      *grpc.ClientConn
 	number    uint32
 	until     time.Time
 	latencies []time.Duration
 	failed    int
 }
 
-// connection is one of either kind.
-type connection struct {
-	grpc *grpc.ClientConn
-	zmq  *zmtp.Conn
+// works are what a worker does until its time is over. Each operation adds a latency.
+var works = map[string]func(*worker) error{
+	"unary":  (*worker).unary,
+	"bidi":   (*worker).bidi,
+	"stream": (*worker).stream,
 }
 
-// work is what a worker does until its time is over. Each operation adds a latency.
-type work struct {
-	dial func(address string) (connection, error)
-	warm func(*worker) error // opens a connection
-	do   func(*worker) error
-}
-
-var works = map[string]work{
-	"unary":   {dialGRPC, (*worker).unary, (*worker).unary},
-	"bidi":    {dialGRPC, (*worker).unary, (*worker).bidi},
-	"stream":  {dialGRPC, (*worker).unary, (*worker).stream},
-	"request": {dialZMQ, (*worker).request, (*worker).request},
-}
-
-func dialGRPC(address string) (connection, error) {
-	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+func dial(address string) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{})), grpc.WithDisableRetry())
-	return connection{grpc: conn}, err
 }
 
 // question is the n-th message of a worker, and nobody else's.
@@ -166,7 +146,7 @@ func (w *worker) unary() error {
 	for began := time.Now(); began.Before(w.until); {
 		sent := w.question(len(w.latencies))
 		ctx, cancel := context.WithTimeout(context.Background(), callWait)
-		err := w.grpc.Invoke(ctx, "/bench/unary", &sent, &got)
+		err := w.conn.Invoke(ctx, "/bench/unary", &sent, &got)
 		cancel()
 		if err != nil {
 			return fmt.Errorf("a call: %w", err)
@@ -191,7 +171,7 @@ func (w *worker) stream() error {
 func (w *worker) exchange(method string, each bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Until(w.until)+callWait)
 	defer cancel()
-	stream, err := w.grpc.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, method)
+	stream, err := w.conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, method)
 	if err != nil {
 		return err
 	}
@@ -219,19 +199,19 @@ func (w *worker) took(began time.Time) time.Time {
 }
 
 // load leads the harness through the phases ready and done, and then tells the figures.
-func load(address string, work work, conns, streams int, amount time.Duration) error {
+func load(address string, work func(*worker) error, conns, streams int, amount time.Duration) error {
 	var workers []*worker
 	for range conns {
-		conn, err := work.dial(address)
+		conn, err := dial(address)
 		if err != nil {
 			return err
 		}
-		warm := &worker{connection: conn, until: time.Now().Add(time.Millisecond)}
-		if err := work.warm(warm); err != nil {
+		warm := &worker{conn: conn, until: time.Now().Add(time.Millisecond)}
+		if err := warm.unary(); err != nil {
 			return err
 		}
 		for range streams {
-			workers = append(workers, &worker{connection: conn, number: uint32(len(workers))})
+			workers = append(workers, &worker{conn: conn, number: uint32(len(workers))})
 		}
 	}
 	commands := bufio.NewReader(os.Stdin)
@@ -248,7 +228,7 @@ func load(address string, work work, conns, streams int, amount time.Duration) e
 	for _, w := range workers {
 		w.until = began.Add(amount)
 		running.Go(func() {
-			if err := work.do(w); err != nil {
+			if err := work(w); err != nil {
 				w.failed++
 				fmt.Fprintln(os.Stderr, err)
 			}
