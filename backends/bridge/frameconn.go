@@ -127,7 +127,7 @@ func (c *frameConn) receive(p []byte) {
 	rest, err := c.act(p)
 	c.partial = append(c.partial[:0], rest...)
 	if cap(c.partial) > spareBytesMax {
-		c.partial = slices.Clone(rest)
+		c.partial = slices.Clone(c.partial) // rest may have lain where it was copied to
 	}
 	c.mu.Unlock()
 	if err != nil {
