@@ -63,11 +63,11 @@ func (d *dialogue) ask(_ context.Context, request *demov1.HelloRequest) (*demov1
 	return reply, err
 }
 
-// within cuts the stream when step takes longer than limit.
+// within cuts the stream when step takes longer than limit. A stream that was cut is of no further use, whatever step returned.
 func (d *dialogue) within(limit time.Duration, step func() (*demov1.HelloReply, error)) (*demov1.HelloReply, error) {
 	cut := time.AfterFunc(limit, d.cancel)
 	reply, err := step()
-	if !cut.Stop() && err != nil {
+	if !cut.Stop() {
 		err = status.Errorf(codes.DeadlineExceeded, "no answer on the stream within %v", limit)
 	}
 	return reply, err

@@ -121,14 +121,17 @@ func dialPush(ctx context.Context, c Client) (*pushLink, error) {
 	return l, nil
 }
 
-// openZMTP shakes hands within dialWait, NULL mechanism. On an error the connection remains the caller's.
+// openZMTP shakes hands within dialWait, NULL mechanism. On an error the connection remains the caller's; the end of ctx is
+// one even where the handshake was faster.
 func openZMTP(ctx context.Context, conn net.Conn, typ zmq4.SocketType, name string, server bool) (*zmq4.Conn, error) {
 	if err := conn.SetDeadline(time.Now().Add(dialWait)); err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
 	z, err := zmq4.Open(conn, null.Security(), typ, zmq4.SocketIdentity(name), server, nil)
+	if !stop() {
+		return nil, context.Cause(ctx) // the connection is being closed
+	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, fmt.Errorf("the far side closed the connection during the ZeroMQ handshake: %w", err)
 	}

@@ -230,3 +230,43 @@ func TestProgramsShowNoControlCharacters(t *testing.T) {
 		t.Errorf("printed: %q", b.String())
 	}
 }
+
+// endsAfter ends a context when its n-th byte was read.
+type endsAfter struct {
+	net.Conn
+	n   int
+	end context.CancelFunc
+}
+
+func (c *endsAfter) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.n -= n; c.n <= 0 {
+		c.end()
+	}
+	return n, err
+}
+
+// TestConnectionThatIsStoppedInItsLastMomentIsNotUsed: what ends the handshake also closes the connection, in its own time.
+func TestConnectionThatIsStoppedInItsLastMomentIsNotUsed(t *testing.T) {
+	at, _ := serving(t, Pull, "127.0.0.1:0", "pull", newDiary().report)
+	open := func(ctx context.Context, conn net.Conn) error {
+		_, err := openZMTP(ctx, conn, zmq4.Push, "push", false)
+		return err
+	}
+	connect := func() net.Conn {
+		conn, err := dial(t.Context(), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	whole := &endsAfter{Conn: connect(), end: func() {}}
+	if err := open(t.Context(), whole); err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	if err := open(ctx, &endsAfter{Conn: connect(), n: -whole.n, end: end}); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is: %v", err)
+	}
+}
