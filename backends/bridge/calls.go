@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"gateway/internal/grpcwire"
 	"gateway/internal/inproc"
 )
 
@@ -333,7 +334,7 @@ func requestFields(ctx context.Context, method string) []hpack.HeaderField {
 		hpack.HeaderField{Name: "content-type", Value: "application/grpc"}, hpack.HeaderField{Name: "user-agent", Value: "gateway"},
 		hpack.HeaderField{Name: "te", Value: "trailers"}, hpack.HeaderField{Name: "grpc-accept-encoding", Value: "gzip"})
 	if deadline, ok := ctx.Deadline(); ok {
-		fields = append(fields, hpack.HeaderField{Name: "grpc-timeout", Value: formatTimeout(time.Until(deadline))})
+		fields = append(fields, hpack.HeaderField{Name: "grpc-timeout", Value: grpcwire.FormatTimeout(time.Until(deadline))})
 	}
 	md, _ := metadata.FromOutgoingContext(ctx)
 	return appendMetadata(fields, md)

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"gateway/internal/grpcwire"
 	"gateway/internal/inproc"
 )
 
@@ -154,7 +155,7 @@ func newServerCall(f *frameServer, s *frameStream, fields []hpack.HeaderField) *
 		case "grpc-encoding":
 			s.encoding = field.Value
 		case "grpc-timeout":
-			if d, ok := parseTimeout(field.Value); ok {
+			if d, ok := grpcwire.ParseTimeout(field.Value); ok {
 				call.timeout = max(d, 1)
 			}
 		}

@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/gzip" // callers may compress
 	"google.golang.org/grpc/status"
+
+	"gateway/internal/grpcwire"
 )
 
 // messageHeadBytes is what precedes each message: whether it is compressed, and its length.
@@ -215,7 +217,7 @@ func (s *frameStream) stops(err error) {
 
 // wasReset acts on the other end's RST_STREAM, or on the connection's end.
 func (s *frameStream) wasReset(code http2.ErrCode) {
-	is := codeOfReset(code)
+	is := grpcwire.CodeOfReset(code)
 	if is == codes.Canceled && !s.deadline.IsZero() && !time.Now().Before(s.deadline) {
 		is = codes.DeadlineExceeded // which the server has noticed before us
 	}

@@ -5,11 +5,12 @@ package grpcproxy
 import (
 	"fmt"
 	"strconv"
-	"strings"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
+
+	"gateway/internal/grpcwire"
 )
 
 // fail answers the caller with a status of the gateway's own: Trailers-Only, or trailers where headers were sent.
@@ -41,7 +42,7 @@ func (call *call) failWith(code codes.Code, message string, more []hpack.HeaderF
 	}
 	fields = append(fields,
 		hpack.HeaderField{Name: "grpc-status", Value: strconv.Itoa(int(code))},
-		hpack.HeaderField{Name: "grpc-message", Value: percentEncode(message)})
+		hpack.HeaderField{Name: "grpc-message", Value: grpcwire.EncodeMessage(message)})
 	fields = append(fields, more...)
 	call.answered = true
 	call.caller.sendHeaders(fields, true, b)
@@ -66,19 +67,6 @@ func (call *call) cut(code codes.Code, message string, b *batch) {
 		call.server.reset(http2.ErrCodeCancel, b)
 	}
 	call.finish(b)
-}
-
-// percentEncode writes a grpc-message (gRPC over HTTP2, "Status-Message").
-func percentEncode(s string) string {
-	var out strings.Builder
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c >= ' ' && c <= '~' && c != '%' {
-			out.WriteByte(c)
-		} else {
-			fmt.Fprintf(&out, "%%%02X", c)
-		}
-	}
-	return out.String()
 }
 
 // refusal is an HTTP answer to what is no gRPC call.

@@ -21,6 +21,8 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
+
+	"gateway/internal/grpcwire"
 )
 
 type call struct {
@@ -339,7 +341,7 @@ func (call *call) receiveReset(s *half, code http2.ErrCode, b *batch) {
 	}
 	call.code = codes.Canceled
 	if s == call.server {
-		call.code = codeOfReset(code)
+		call.code = grpcwire.CodeOfReset(code)
 		call.backend.judge(s, call.code)
 		if call.tryAgain(call.code, "") {
 			return

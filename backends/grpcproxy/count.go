@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/net/http2"
 	"google.golang.org/grpc/codes"
 
 	"gateway/internal/metrics"
@@ -59,36 +58,4 @@ func parseCode(status string) codes.Code {
 		return codes.Unknown
 	}
 	return codes.Code(n)
-}
-
-// codeOfHTTP is the code of a response that has no grpc-status ("HTTP to gRPC Status Code Mapping").
-func codeOfHTTP(status int) codes.Code {
-	switch status {
-	case 400:
-		return codes.Internal
-	case 401:
-		return codes.Unauthenticated
-	case 403:
-		return codes.PermissionDenied
-	case 404:
-		return codes.Unimplemented
-	case 429, 502, 503, 504:
-		return codes.Unavailable
-	}
-	return codes.Unknown
-}
-
-// codeOfReset is the code of a stream that was reset (gRPC over HTTP2, "Errors").
-func codeOfReset(code http2.ErrCode) codes.Code {
-	switch code {
-	case http2.ErrCodeRefusedStream:
-		return codes.Unavailable
-	case http2.ErrCodeCancel:
-		return codes.Canceled
-	case http2.ErrCodeEnhanceYourCalm:
-		return codes.ResourceExhausted
-	case http2.ErrCodeInadequateSecurity:
-		return codes.PermissionDenied
-	}
-	return codes.Internal
 }

@@ -1,11 +1,12 @@
 package grpcproxy
 
 import (
-	"strconv"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
+
+	"gateway/internal/grpcwire"
 )
 
 // deadlines ends the calls of a route that take longer than its timeout. Its calls have one timeout, so they expire in
@@ -22,7 +23,7 @@ type deadlines struct {
 }
 
 func (d *deadlines) init(p *Proxy, timeout time.Duration) {
-	d.proxy, d.timeout, d.header = p, timeout, formatTimeout(timeout)
+	d.proxy, d.timeout, d.header = p, timeout, grpcwire.FormatTimeout(timeout)
 	d.calls.init()
 }
 
@@ -126,39 +127,4 @@ func (l *list) push(k *link, call *call) {
 	k.call = call
 	k.prev, k.next = l.root.prev, &l.root
 	k.prev.next, l.root.prev = k, k
-}
-
-// timeoutUnits are those of grpc-timeout (gRPC over HTTP2, "Timeout").
-var timeoutUnits = map[byte]time.Duration{
-	'H': time.Hour, 'M': time.Minute, 'S': time.Second, 'm': time.Millisecond, 'u': time.Microsecond, 'n': time.Nanosecond,
-}
-
-// timeoutDigits is the most digits that a grpc-timeout may have.
-const timeoutDigits = 8
-
-// parseTimeout reads a grpc-timeout. A timeout too long for a Duration is the longest Duration.
-func parseTimeout(s string) (time.Duration, bool) {
-	if len(s) < 2 || len(s) > timeoutDigits+1 {
-		return 0, false
-	}
-	unit, known := timeoutUnits[s[len(s)-1]]
-	n, err := strconv.ParseUint(s[:len(s)-1], 10, 63)
-	if !known || err != nil {
-		return 0, false
-	}
-	if n > uint64(1<<63-1)/uint64(unit) {
-		return 1<<63 - 1, true
-	}
-	return time.Duration(n) * unit, true
-}
-
-// formatTimeout writes a grpc-timeout, rounded up to what eight digits can say.
-func formatTimeout(d time.Duration) string {
-	for _, unit := range "numSMH" {
-		n := (d + timeoutUnits[byte(unit)] - 1) / timeoutUnits[byte(unit)]
-		if n < 1e8 {
-			return strconv.FormatInt(int64(n), 10) + string(unit)
-		}
-	}
-	return "99999999H"
 }

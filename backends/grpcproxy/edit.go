@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/http2/hpack"
+
+	"gateway/internal/grpcwire"
 )
 
 // edits is how a route changes the fields of a request, made ready.
@@ -58,7 +60,7 @@ func (r *route) edit(fields []hpack.HeaderField, q request, be *backend) []hpack
 	if be.TLS != nil {
 		fields = replaceField(fields, ":scheme", "https")
 	}
-	if theirs, ok := parseTimeout(q.timeout); r.Timeout == 0 || ok && theirs <= r.Timeout {
+	if theirs, ok := grpcwire.ParseTimeout(q.timeout); r.Timeout == 0 || ok && theirs <= r.Timeout {
 		return fields
 	}
 	return replaceField(fields, "grpc-timeout", r.deadlines.header)

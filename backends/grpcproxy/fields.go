@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
+
+	"gateway/internal/grpcwire"
 )
 
 // request is what routing needs of a request's fields.
@@ -107,7 +109,7 @@ type response struct {
 // code is that of a response that ends with its headers, or is no gRPC.
 func (r response) code() codes.Code {
 	if r.status != 200 && r.grpcStatus == "" {
-		return codeOfHTTP(r.status)
+		return grpcwire.CodeOfHTTP(r.status)
 	}
 	return parseCode(r.grpcStatus)
 }

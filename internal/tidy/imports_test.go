@@ -17,10 +17,11 @@ var importRules = []struct {
 }{
 	{"sniff", []string{"internal/metrics"}},
 	{"backends/relay", []string{"internal/metrics", "internal/bare"}},
-	{"backends", []string{"backends/relay", "internal/bare", "internal/inproc", "internal/zmtp", "proto", "internal/metrics"}},
+	{"backends", []string{"backends/relay", "internal/bare", "internal/grpcwire", "internal/inproc", "internal/zmtp", "proto", "internal/metrics"}},
 	{"internal/gateway", []string{"sniff", "internal/metrics", "internal/resource", "internal/zmtp"}},
 	{"internal/config", nil},
 	{"internal/bare", nil},
+	{"internal/grpcwire", nil},
 	{"internal/inproc", nil},
 	{"internal/zmtp", []string{"internal/zmtp"}}, // its transport is a package of its own
 	{"internal/resource", nil},
