@@ -58,10 +58,12 @@ func startPull(t *testing.T, endpoint string) (cmd *exec.Cmd, received *logBuffe
 	return cmd, received
 }
 
-// freeAddr is an address that nobody listens on.
+// freeAddr is an address that nobody listens on. Its host belongs to this process, so that no other program's port comes to
+// be there meanwhile.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	pid := os.Getpid()
+	l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 64+pid>>16, pid>>8&0xff, pid&0xff))
 	must(t, err)
 	defer l.Close()
 	return l.Addr().String()

@@ -207,9 +207,10 @@ func TestProgramsComeByCurveAlone(t *testing.T) {
 
 func TestUserOfSockJSProxyChangesOnlyTheProgramsName(t *testing.T) {
 	in, out, web := freeAddr(t), freeAddr(t), freeAddr(t)
+	host := in[:strings.LastIndexByte(in, ':')]
 	port := func(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
 	log := &logBuffer{}
-	cmd := exec.Command(binary, "sockjs", "--address", "127.0.0.1", "--in-port", port(in), "--out-port", port(out),
+	cmd := exec.Command(binary, "sockjs", "--address", host, "--in-port", port(in), "--out-port", port(out),
 		"--http-port", port(web), "--samples", "samples", "--verbose")
 	cmd.Stdout, cmd.Stderr = log, log
 	must(t, cmd.Start())
