@@ -12,7 +12,6 @@ import (
 
 const (
 	badPerKind   = 200 // silent, junk and half a signature: 200 of each
-	goodWithin   = time.Second
 	sniffTimeout = 3 * time.Second
 )
 
@@ -93,7 +92,7 @@ admin { listen = "127.0.0.1:0" }
 		t.Errorf("the good client: %v", err)
 	}
 	gone.Wait()
-	eventually(t, 5*time.Second, "all bad connections are closed and forgotten", func() bool {
+	eventually(t, patience, "all bad connections are closed and forgotten", func() bool {
 		return g.metric(`gateway_sniffing`) == 0 && g.descriptors() <= before+4
 	})
 	if n := g.metric(`gateway_sniff_seconds_count{result="unmatched"}`); n < badPerKind {
@@ -102,7 +101,7 @@ admin { listen = "127.0.0.1:0" }
 	if n := g.metric(`gateway_sniff_seconds_count{result="timeout"}`); n < 2*badPerKind {
 		t.Errorf("%v timed out connections counted, want %d", n, 2*badPerKind)
 	}
-	g.waitLog(`bytes=006a756e6b`, time.Second) // the first bytes, in hex
+	g.waitLog(`bytes=006a756e6b`, patience) // the first bytes, in hex
 }
 
 // TestDescriptorsExhaustedAndFreedAgain gives the gateway 256 descriptors and takes them all.
@@ -125,9 +124,9 @@ relay "echo" {
 		}
 		silent = append(silent, c)
 	}
-	g.waitLog(`too many open files`, 5*time.Second)
+	g.waitLog(`too many open files`, patience)
 	for _, c := range silent {
 		c.Close()
 	}
-	eventually(t, 10*time.Second, "a good client is served again", func() bool { return goodClient(addr) == nil })
+	eventually(t, patience, "a good client is served again", func() bool { return goodClient(addr) == nil })
 }

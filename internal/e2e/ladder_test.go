@@ -295,7 +295,7 @@ admin { listen = "127.0.0.1:0" }
 		_, err = io.ReadFull(c, answer)
 		must(t, err)
 		raws = append(raws, c)
-		eventually(t, 5*time.Second, "it is held", func() bool { return g.metric("gateway_held ") == float64(min(i+1, held)) })
+		eventually(t, patience, "it is held", func() bool { return g.metric("gateway_held ") == float64(min(i+1, held)) })
 	}
 	must(t, raws[0].SetReadDeadline(time.Now().Add(zmqTimeout)))
 	if _, err := raws[0].Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
@@ -308,7 +308,7 @@ admin { listen = "127.0.0.1:0" }
 		}
 		must(t, c.Close())
 	}
-	eventually(t, 5*time.Second, "those that leave are forgotten", func() bool { return g.metric("gateway_held ") == 0 })
+	eventually(t, patience, "those that leave are forgotten", func() bool { return g.metric("gateway_held ") == 0 })
 }
 
 // nullGreeting is a whole ZMTP 3.1 greeting, mechanism NULL.

@@ -12,14 +12,14 @@ import (
 	zmq "github.com/pebbe/zmq4"
 )
 
-// freedWithin is how long the other side may notice nothing of a kill -9.
-const freedWithin = time.Second
+// answerWait is how long askUntilServed waits before it asks again.
+const answerWait = 100 * time.Millisecond
 
 // askUntilServed sends numbered requests until one is answered, as a client does whose last ones were in flight when its worker
 // died. It gives the tag of who answered, and how many got no answer.
 func askUntilServed(t *testing.T, client *zmq.Socket) (tag string, lost int) {
 	t.Helper()
-	must(t, client.SetRcvtimeo(100*time.Millisecond))
+	must(t, client.SetRcvtimeo(answerWait))
 	defer client.SetRcvtimeo(zmqTimeout)
 	for deadline := time.Now().Add(zmqTimeout); time.Now().Before(deadline); lost++ {
 		text := fmt.Sprintf("request %d", lost)
@@ -36,6 +36,18 @@ func askUntilServed(t *testing.T, client *zmq.Socket) (tag string, lost int) {
 	}
 	t.Fatal("no worker answers any more")
 	return "", 0
+}
+
+// askOnce sends one request, which nothing may lose, and gives the tag of who answered it.
+func askOnce(t *testing.T, client *zmq.Socket) (tag string) {
+	t.Helper()
+	send(t, client, "once")
+	for { // before it may come late answers of others
+		tag, echo, _ := strings.Cut(recv(t, client)[0], " ")
+		if echo == "once" {
+			return tag
+		}
+	}
 }
 
 func curveClient(t *testing.T, keys curveKeys, endpoint string) *zmq.Socket {
@@ -63,17 +75,16 @@ func TestClientOfKilledWorkerMeetsAnother(t *testing.T) {
 	workers := map[string]*process{"one": startPeer(t, orders("one"))}
 	g.parked(1)
 	client := curveClient(t, keys, "tcp://"+g.addr("public"))
-	first, lost := askUntilServed(t, client)
-	if first != "one" || lost > 0 {
-		t.Fatalf("served by %q, %d lost", first, lost)
+	if got := askOnce(t, client); got != "one" {
+		t.Fatalf("served by %q", got)
 	}
 	workers["two"] = startPeer(t, orders("two"))
 	g.parked(1)
 	workers["one"].kill()
 	within(t, freedWithin, "the client's way to the second worker", func() {
 		g.waitLog(`result="worker (reset|eof|write_failed)"`, freedWithin)
-		if tag, lost := askUntilServed(t, client); tag != "two" || lost > 2 {
-			t.Errorf("served by %q, %d requests lost", tag, lost)
+		if tag, _ := askUntilServed(t, client); tag != "two" {
+			t.Errorf("served by %q", tag)
 		}
 	})
 }
@@ -92,8 +103,8 @@ func TestWorkerOfKilledClientIsFree(t *testing.T) {
 	client.kill()
 	within(t, freedWithin, "the worker's way back", func() { g.parked(1) })
 	next := curveClient(t, keys, "tcp://"+g.addr("public"))
-	if tag, lost := askUntilServed(t, next); tag != "worker" || lost > 0 {
-		t.Errorf("served by %q, %d requests lost", tag, lost)
+	if got := askOnce(t, next); got != "worker" {
+		t.Errorf("served by %q", got)
 	}
 }
 
@@ -110,8 +121,8 @@ func TestClientOfKilledAgentMeetsAnother(t *testing.T) {
 	first, _ := askUntilServed(t, client)
 	agents[first].kill()
 	within(t, freedWithin, "the client's way to the second agent", func() {
-		if tag, lost := askUntilServed(t, client); tag == first || lost > 2 {
-			t.Errorf("served by %q, %d requests lost", tag, lost)
+		if tag, _ := askUntilServed(t, client); tag == first {
+			t.Errorf("served by %q, which was killed", tag)
 		}
 	})
 	g.parked(1)
@@ -127,8 +138,8 @@ func TestDrainingAgentServesItsClientsToTheEnd(t *testing.T) {
 	g.parked(1)
 	must(t, a.cmd.Process.Signal(syscall.SIGTERM))
 	g.parked(0)
-	if tag, lost := askUntilServed(t, client); tag != "one" || lost > 0 {
-		t.Errorf("served by %q while draining, %d requests lost", tag, lost)
+	if got := askOnce(t, client); got != "one" {
+		t.Errorf("served by %q while draining", got)
 	}
 	must(t, client.Close())
 	must(t, a.cmd.Wait())

@@ -25,6 +25,10 @@ const (
 
 	badClientsPerKind = 100
 
+	goodWithin  = time.Second // a good client is served, whoever else comes
+	freedWithin = time.Second // the other side is free after a kill -9
+	idleLostMax = 5           // requests that get no answer within answerWait, of a client that meets a worker that idled
+
 	upgrades    = 20
 	upgradeRate = 500
 

@@ -192,7 +192,7 @@ func TestEveryPatternAndGRPCAndSSHShareOnePort(t *testing.T) {
 		})
 	})
 	for _, p := range patterns {
-		eventually(t, 5*time.Second, p.name+" is logged with its block", func() bool {
+		eventually(t, patience, p.name+" is logged with its block", func() bool {
 			return strings.Contains(g.log.String(), "protocol=zmtp block="+p.name)
 		})
 	}
