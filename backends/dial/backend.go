@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -86,7 +87,7 @@ type Backend struct {
 // that is not well written.
 func New(options Options) (*Backend, error) {
 	b := &Backend{options: options.withDefaults(), born: time.Now()}
-	b.dialer.Timeout, b.dialer.Control = b.options.ConnectTimeout, bare.Control
+	b.dialer.Control = bare.Control
 	if b.options.Balance != LeastConnections && b.options.Balance != RoundRobin {
 		return nil, fmt.Errorf("dial: balance %q: write %q or %q", b.options.Balance, LeastConnections, RoundRobin)
 	}
@@ -173,12 +174,12 @@ func (b *Backend) Dial(ctx context.Context) (net.Conn, *Target, error) {
 	failure := &Error{Block: b.options.Block}
 	var tried []*Target
 	for {
-		t, counts := b.claim(ctx, tried)
+		t, counts, last := b.claim(ctx, tried)
 		if t == nil {
 			b.explain(failure, tried)
 			return nil, nil, failure
 		}
-		conn, err := b.dialer.DialContext(ctx, t.endpoint.network, t.Address)
+		conn, err := b.connect(ctx, t, last)
 		b.settle(ctx, t, counts, err)
 		if err == nil {
 			return conn, t, nil
@@ -188,9 +189,38 @@ func (b *Backend) Dial(ctx context.Context) (net.Conn, *Target, error) {
 	}
 }
 
+// The pauses between two attempts at a unix socket whose backlog is full double from the first to the second.
+const (
+	backlogPauseMin = time.Millisecond
+	backlogPauseMax = 50 * time.Millisecond
+)
+
+// connect dials a target. A unix socket whose backlog is full says so at once, where TCP goes on trying (connect(2), EAGAIN): if
+// there is no other target, that is done here.
+func (b *Backend) connect(ctx context.Context, t *Target, last bool) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.options.ConnectTimeout)
+	defer cancel()
+	full := false
+	for pause := backlogPauseMin; ; pause = min(2*pause, backlogPauseMax) {
+		conn, err := b.dialer.DialContext(ctx, t.endpoint.network, t.Address)
+		switch {
+		case last && t.endpoint.network == "unix" && errors.Is(err, syscall.EAGAIN):
+			full = true
+		case full && err != nil && !timeLeft(ctx):
+			return nil, fmt.Errorf("%w: %w", ErrBacklogFull, cause(err))
+		default:
+			return conn, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
 // claim takes the next target to try, nil when there is none or no time for it. counts tells whether a failure of it is news:
-// it is not while the target is ejected anyway.
-func (b *Backend) claim(ctx context.Context, tried []*Target) (t *Target, counts bool) {
+// it is not while the target is ejected anyway. last tells that no other address is known.
+func (b *Backend) claim(ctx context.Context, tried []*Target) (t *Target, counts, last bool) {
 	for timeLeft(ctx) {
 		b.mu.Lock()
 		now := b.now()
@@ -204,20 +234,21 @@ func (b *Backend) claim(ctx context.Context, tried []*Target) (t *Target, counts
 			if counts && t.failures >= b.options.EjectAfter {
 				t.ejectedUntil = now + b.options.ConnectTimeout // this one tries it, the others wait for what comes of it
 			}
+			last = len(tried)+1 >= len(b.listed)
 			b.mu.Unlock()
-			return t, counts
+			return t, counts, last
 		}
 		running := b.running()
 		b.mu.Unlock()
 		if running == nil {
-			return nil, false
+			return nil, false, false
 		}
 		select { // all known addresses were tried; there may be others
 		case <-running:
 		case <-ctx.Done():
 		}
 	}
-	return nil, false
+	return nil, false, false
 }
 
 // timeLeft tells whether ctx is neither over nor about to be: its deadline strikes a moment before its Err tells.

@@ -14,7 +14,8 @@
 // for an ejection to end: when all are ejected, the one that would return first is tried.
 //
 // When a candidate refuses or does not answer within Options.ConnectTimeout the next one is tried, each once, until
-// Options.DialTimeout. The error then (Error) lists every candidate and why. A client that leaves meanwhile is not
+// Options.DialTimeout. A unix socket whose backlog is full refuses; the last candidate is then tried until
+// Options.ConnectTimeout, as TCP does by itself. The error then (Error) lists every candidate and why. A client that leaves meanwhile is not
 // watched: what it sent before it left may be meant to arrive, and the bound above frees its connection.
 //
 // # Whose connection it is

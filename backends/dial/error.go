@@ -27,6 +27,9 @@ var (
 	// ErrNoAddress tells that a target's name stands for no address.
 	ErrNoAddress = errors.New("the name has no address")
 
+	// ErrBacklogFull tells that a unix socket's server accepted nobody for as long as a target may take.
+	ErrBacklogFull = errors.New("its backlog is full, and it accepts nobody")
+
 	// ErrNotTried tells that the time for dialling was over before it was this target's turn.
 	ErrNotTried = errors.New("not tried, no time was left")
 )

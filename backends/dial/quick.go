@@ -1,9 +1,11 @@
 package dial
 
 import (
+	"errors"
 	"math"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"gateway/internal/bare"
@@ -66,7 +68,7 @@ func (t *Target) tryConnect() (conn net.Conn, waits bool) {
 	}
 	c, connected, err := bare.Dial(addr, path)
 	if err != nil {
-		return nil, false
+		return nil, errors.Is(err, syscall.EAGAIN) // a unix socket's full backlog
 	}
 	if !connected || metItself(c, addr) {
 		c.Close()
