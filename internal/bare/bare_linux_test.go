@@ -14,6 +14,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"gateway/internal/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -176,12 +178,7 @@ func TestTakenDescriptorOutlivesTheConnection(t *testing.T) {
 }
 
 func TestDialTellsWhoRefuses(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := netip.MustParseAddrPort(l.Addr().String())
-	l.Close()
+	addr := netip.MustParseAddrPort(freeport.Keep(t))
 	if c, connected, err := Dial(addr, ""); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("%v %v %v, want connection refused", c, connected, err)
 	}
