@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"gateway/backends/relay"
+	"gateway/internal/freeport"
 	"gateway/internal/metrics"
 )
 
@@ -60,9 +61,7 @@ func startWorker(t *testing.T, network, address string) *worker {
 // closedPort is a target that refuses.
 func closedPort(t *testing.T) string {
 	t.Helper()
-	w := startWorker(t, "tcp", "127.0.0.1:0")
-	w.Close()
-	return w.target
+	return "tcp://" + freeport.Keep(t)
 }
 
 // blackHole is a target that never answers: its queue of one is full, so the kernel drops every further SYN.
@@ -265,7 +264,7 @@ func TestErrorListsEveryTargetAndWhy(t *testing.T) {
 	refusing, silent := closedPort(t), blackHole(t)
 	b := newBackend(t, Options{
 		Targets:        []string{refusing, silent, "unix:///nowhere.sock", "tcp://nobody.example:1"},
-		ConnectTimeout: 100 * time.Millisecond,
+		ConnectTimeout: time.Second,
 		Lookup:         func(context.Context, string) ([]netip.Addr, error) { return nil, nil },
 	})
 	client, ended := serve(t, b)

@@ -116,18 +116,19 @@ func TestOneClientTriesTheTargetThatMayBeBack(t *testing.T) {
 	}
 }
 
+// The addresses are nobody else's: other programs could have the same port at those of every day.
 func TestMovedNameIsFollowed(t *testing.T) {
-	first := startWorker(t, "tcp", "127.0.0.1:0")
-	second := startWorker(t, "tcp", "127.0.0.2:"+port(t, first.target))
+	first := startWorker(t, "tcp", "127.0.77.1:0")
+	second := startWorker(t, "tcp", "127.0.77.2:"+port(t, first.target))
 	var moved atomic.Bool
 	b := newBackend(t, Options{
 		Targets:      []string{"tcp://worker.example:" + port(t, first.target)},
 		ResolveEvery: time.Nanosecond,
 		Lookup: func(context.Context, string) ([]netip.Addr, error) {
 			if moved.Load() {
-				return []netip.Addr{netip.MustParseAddr("127.0.0.2")}, nil
+				return []netip.Addr{netip.MustParseAddr("127.0.77.2")}, nil
 			}
-			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+			return []netip.Addr{netip.MustParseAddr("127.0.77.1")}, nil
 		},
 	})
 	kept, target, err := b.Dial(t.Context())
@@ -151,12 +152,12 @@ func TestMovedNameIsFollowed(t *testing.T) {
 }
 
 func TestEachAddressOfNameIsTried(t *testing.T) {
-	w := startWorker(t, "tcp", "127.0.0.3:0")
+	w := startWorker(t, "tcp", "127.0.77.3:0")
 	b := newBackend(t, Options{
 		Targets: []string{"tcp://worker.example:" + port(t, w.target)},
 		Lookup: func(context.Context, string) ([]netip.Addr, error) {
-			return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3"),
-				netip.MustParseAddr("127.0.0.3")}, nil
+			return []netip.Addr{netip.MustParseAddr("127.0.77.1"), netip.MustParseAddr("127.0.77.2"), netip.MustParseAddr("127.0.77.3"),
+				netip.MustParseAddr("127.0.77.3")}, nil
 		},
 	})
 	for range 3 {
