@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gateway/backends/pair/agent"
+	"gateway/internal/freeport"
 )
 
 // openDoor offers all that connects as agents, at an address of its own.
@@ -46,7 +47,7 @@ type tagger struct {
 func newTagger(t *testing.T, tag string) *tagger {
 	t.Helper()
 	w := &tagger{t: t, tag: tag}
-	w.start("127.0.0.1:0")
+	w.start(freeport.Keep(t)) // it may stop, and start there again
 	t.Cleanup(w.stop)
 	return w
 }
@@ -142,16 +143,19 @@ func TestAgentKeepsItsSlotsAndDialsAfreshForEachClient(t *testing.T) {
 	}
 }
 
+// secondGateway is an address of this machine from which nobody connects: there any port is free.
+const secondGateway = "127.0.77.1"
+
 func TestWorkerNeverHasMoreClientsThanSlotsWhicheverTheGateway(t *testing.T) {
 	one, two := newScene(t, Options{}), newScene(t, Options{Wait: time.Minute})
 	w := newTagger(t, "a")
 	first := one.openDoor("127.0.0.1:0")
 	_, port, _ := net.SplitHostPort(first.Addr().String())
-	two.openDoor(net.JoinHostPort("127.0.0.2", port))
+	two.openDoor(net.JoinHostPort(secondGateway, port))
 	o := w.options("alpha", first, 2)
 	o.Gateway = net.JoinHostPort("gateways.test", port)
 	o.Lookup = func(context.Context, string) ([]netip.Addr, error) {
-		return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}, nil
+		return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr(secondGateway)}, nil
 	}
 	a, _ := runAgent(t, o)
 	one.stands(0, 2, 0)
@@ -200,7 +204,7 @@ func TestAgentOfDeadWorkerWithdrawsItsSlotsUntilItIsBack(t *testing.T) {
 func TestAgentComesBackWhenTheGatewayDoes(t *testing.T) {
 	w := newTagger(t, "a")
 	s := newScene(t, Options{})
-	door := s.openDoor("127.0.0.1:0")
+	door := s.openDoor(freeport.Keep(t))
 	runAgent(t, w.options("alpha", door, 2))
 	s.stands(0, 2, 0)
 	door.Close()

@@ -158,13 +158,21 @@ func TestAgedWorkersAreRetiredAndClientsStillServed(t *testing.T) {
 		worker.wantEOF()
 	}
 	s.stands(0, 0, 0)
+	s.offer(Client, "hello")
+	s.offer(Worker, "").want("hello")
+}
+
+func TestWorkerWithAClientIsNotRetired(t *testing.T) {
+	const age = time.Second
+	s := newScene(t, Options{RetireAfter: age})
 	worker := s.offer(Worker, "")
+	s.stands(0, 1, 0)
 	client := s.offer(Client, "hello")
 	worker.want("hello")
-	select { // it has a client: it does not retire
+	select {
 	case o := <-worker.ended:
 		t.Errorf("the paired worker ended as %+v", o)
-	case <-time.After(80 * time.Millisecond):
+	case <-time.After(age + age/5):
 	}
 	client.Close()
 }
