@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"gateway/internal/freeport"
 )
 
 func TestEveryProtocolIsHandedOverAndCounted(t *testing.T) {
@@ -54,11 +56,15 @@ func TestStrangersAreClosedCountedAndLogged(t *testing.T) {
 		{"PRI *", true, "closed", []string{"result=closed", "bytes=505249202a "}},
 		{"", true, "closed", nil}, // a health check that only connects
 	} {
-		p := open(t, Options{Timeout: timeoutOf(test.result == "timeout")})
-		client := p.dial(test.first)
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := connect(t, l.Addr().String(), test.first) // all that it says is there before the time begins
 		if test.leaves {
 			client.CloseWrite()
 		}
+		p := openOn(t, l, Options{Timeout: timeoutOf(test.result == "timeout")})
 		expectEnd(t, client)
 		p.server.Close()
 		if got := p.results(test.result); got != 1 || p.accepted() != 1 || p.sniffing() != 0 {
@@ -78,7 +84,7 @@ func TestStrangersAreClosedCountedAndLogged(t *testing.T) {
 // timeoutOf is short for a test that waits for it, and else too long to interfere.
 func timeoutOf(awaited bool) time.Duration {
 	if awaited {
-		return 50 * time.Millisecond
+		return 500 * time.Millisecond
 	}
 	return patience
 }
@@ -225,7 +231,11 @@ func TestOwnerMayKeepConnectionAfterHandleReturns(t *testing.T) {
 
 func TestStopWithSilentPeersConnected(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	p := open(t, Options{Timeout: time.Hour})
+	l, err := net.Listen("tcp", freeport.Keep(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := openOn(t, l, Options{Timeout: time.Hour})
 	const peers = 50
 	var clients []net.Conn
 	for i := range peers {

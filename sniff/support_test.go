@@ -88,13 +88,19 @@ func (p *port) exit() error {
 // dial connects and sends what a client says first.
 func (p *port) dial(first string) *net.TCPConn {
 	p.t.Helper()
-	c, err := net.Dial("tcp", p.addr)
+	return connect(p.t, p.addr, first)
+}
+
+// connect is dial for a port that nobody serves yet.
+func connect(t testing.TB, addr, first string) *net.TCPConn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
-	p.t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { c.Close() })
 	if _, err := io.WriteString(c, first); err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return c.(*net.TCPConn)
 }
