@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gateway/internal/freeport"
 )
 
 const (
@@ -61,12 +63,7 @@ func newSession(t *testing.T) *session {
 	}
 	s := &session{t: t, socket: fmt.Sprintf("demo-test-%d", os.Getpid()), tmp: tmp}
 	for i := range s.ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() // only at the end, so that all differ
-		_, s.ports[i], _ = net.SplitHostPort(l.Addr().String())
+		_, s.ports[i], _ = net.SplitHostPort(freeport.Keep(t))
 	}
 	files := filepath.Join(tmp, "files")
 	if err := os.Mkdir(files, 0o700); err != nil {

@@ -78,8 +78,16 @@ for n in 1 2; do
   pane clients "grpc_client $n" "$bin/grpc_client" -name "call-$n" -connect "127.0.0.1:$gateway_port"
 done
 
-# A program that cannot start, since its port is taken, ends within moments.
-for _ in 1 2 3 4 5; do
+# servers_listen tells whether each server has said that it listens.
+servers_listen() {
+  local id
+  for id in $(tm list-panes -t demo:servers -F '#{pane_id}'); do
+    tm capture-pane -p -J -S - -t "$id" | grep -q listening || return 1
+  done
+}
+
+# A program that cannot start, since its port is taken, ends; at most ten seconds are waited for it.
+for _ in {1..100}; do
   sleep 0.1
   dead=$(tm list-panes -a -f '#{pane_dead}' -F '#{pane_id}' | head -n 1)
   if [ -n "$dead" ]; then
@@ -87,6 +95,7 @@ for _ in 1 2 3 4 5; do
     tm kill-server
     fail "a program ended at once. It said:"$'\n'"$said"$'\n'"Where a port is taken: the head of demo/tmux.sh says how to use others."
   fi
+  ! servers_listen || break
 done
 
 echo "The demo runs in tmux: servers and clients, a window each (switch with Ctrl-b n)."
