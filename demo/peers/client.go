@@ -11,7 +11,7 @@ import (
 const (
 	retryPause = 100 * time.Millisecond // between two attempts to reach a server
 	dialWait   = 3 * time.Second        // for one attempt to connect and to shake hands
-	lingerWait = 3 * time.Second        // for what is under way when a client is told to stop
+	lingerWait = 10 * time.Second       // for what is under way when a client is told to stop
 )
 
 // Defaults of Client.

@@ -14,6 +14,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"gateway/internal/freeport"
 	demov1 "gateway/proto/demo/v1"
 )
 
@@ -61,7 +62,7 @@ func TestClientOutlivesARestartOfTheServer(t *testing.T) {
 	for name, stream := range map[string]bool{"a call each": false, "one stream": true} {
 		t.Run(name, func(t *testing.T) {
 			before, after, client := newDiary(), newDiary(), newDiary()
-			at, stopServer := serving(t, Serve, "127.0.0.1:0", "first", before.report)
+			at, stopServer := serving(t, Serve, freeport.Keep(t), "first", before.report)
 			stop := running(Call, Client{Connect: at, Every: fast, Stream: stream}, client.report)
 			defer stop()
 			client.await(t, 3, "answered", is(Answered))

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"gateway/internal/freeport"
 )
 
 const (
@@ -107,12 +109,7 @@ func running(send func(context.Context, Client, Report) error, c Client, report 
 // refusing is an address where nobody listens.
 func refusing(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return freeport.Keep(t)
 }
 
 // closing is an address that accepts connections and closes them.

@@ -12,6 +12,8 @@ import (
 
 	"github.com/go-zeromq/zmq4"
 	"golang.org/x/sync/errgroup"
+
+	"gateway/internal/freeport"
 )
 
 func TestEverythingPushedArrivesOnceAndInOrder(t *testing.T) {
@@ -59,7 +61,7 @@ func TestStoppedPushHasDeliveredWhatItToldOf(t *testing.T) {
 
 func TestPushOutlivesARestartOfThePuller(t *testing.T) {
 	before, after, sender := newDiary(), newDiary(), newDiary()
-	at, stopPull := serving(t, Pull, "127.0.0.1:0", "pull", before.report)
+	at, stopPull := serving(t, Pull, freeport.Keep(t), "pull", before.report)
 	stop := running(Push, Client{Connect: at, Every: fast}, sender.report)
 	defer stop()
 	before.await(t, 3, "received", is(Received))
