@@ -16,7 +16,7 @@ func TestDemoAnswersItsPageAndStaysWhileItIsOpen(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	stdout, ended := newWatched(), make(chan int, 1)
 	d := newDemonstration(stdout, demoClients)
-	d.listen, d.duration, d.every = "127.0.0.1:0", time.Second, 10*time.Millisecond
+	d.listen, d.duration, d.every = "127.0.0.1:0", 3*time.Second, 10*time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go func() { ended <- d.show(ctx, os.Stderr) }()
@@ -29,7 +29,7 @@ func TestDemoAnswersItsPageAndStaysWhileItIsOpen(t *testing.T) {
 	}
 	defer ws.Close()
 	ws.SetReadDeadline(time.Now().Add(10 * time.Second))
-	for started := time.Now(); time.Since(started) < 2*d.duration; { // longer than the demo would last without a page
+	for started := time.Now(); time.Since(started) < d.duration*3/2; { // longer than the demo would last without a page
 		if err := ws.WriteMessage(websocket.TextMessage, fmt.Append(nil, "what time is it?")); err != nil {
 			t.Fatal(err)
 		}

@@ -29,13 +29,14 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"gateway/internal/config"
+	"gateway/internal/freeport"
 )
 
 // probed runs `gateway probe` and returns what it printed.
 func probed(t *testing.T, wantCode int, args ...string) string {
 	t.Helper()
 	var stdout, stderr strings.Builder
-	code := run(append([]string{"probe", "-timeout", "2s"}, args...), &stdout, &stderr)
+	code := run(append([]string{"probe", "-timeout", "5s"}, args...), &stdout, &stderr)
 	if code != wantCode {
 		t.Errorf("probe %v: exit %d, want %d\n%s%s", args, code, wantCode, &stdout, &stderr)
 	}
@@ -164,11 +165,11 @@ func certificate(t *testing.T, from, until time.Duration) tls.Certificate {
 
 func TestProbeOfASilentOrAbsentServerFails(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", freeport.Keep(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	contains(t, probed(t, exitError, "-timeout", "300ms", l.Addr().String()), "answers none of")
+	contains(t, probed(t, exitError, "-timeout", "1s", l.Addr().String()), "answers none of")
 	l.Close()
 	contains(t, probed(t, exitError, l.Addr().String()), "nobody answers")
 	contains(t, probed(t, exitUsage, "nonsense"), "is not HOST:PORT")
