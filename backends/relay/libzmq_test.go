@@ -57,7 +57,7 @@ func closeWithFullReversePath(t *testing.T, g *Group, network string) (received 
 		t.Fatal(err)
 	}
 	worker := dealer(t, zctx, func(s *zmq4.Socket) error {
-		return firstError(s.SetRcvhwm(10), s.SetSndhwm(5), s.SetLinger(0), s.SetRcvtimeo(quiet), s.SetSndtimeo(quiet),
+		return firstError(s.SetRcvhwm(10), s.SetSndhwm(5), s.SetLinger(0), s.SetRcvtimeo(patience), s.SetSndtimeo(quiet),
 			s.SetCurveServer(1), s.SetCurveSecretkey(serverSecret), s.Bind("tcp://127.0.0.1:*"))
 	})
 	endpoint, err := worker.GetLastEndpoint()
@@ -79,6 +79,9 @@ func closeWithFullReversePath(t *testing.T, g *Group, network string) (received 
 		t.Fatal(err)
 	}
 	if _, err := worker.RecvBytes(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := worker.SetRcvtimeo(quiet); err != nil {
 		t.Fatal(err)
 	}
 	fillReversePath(worker)
