@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	xrate "golang.org/x/time/rate"
+
 	"gateway/backends/pair"
 	"gateway/backends/pair/agent"
 	"gateway/backends/relay"
@@ -27,6 +29,9 @@ import (
 
 // doorTimeout bounds what a worker or an agent sends first, and the TLS handshake before it.
 const doorTimeout = 5 * time.Second
+
+// doorLogEvery is the pause between two lines about agents that are denied: anybody may try.
+const doorLogEvery = time.Second
 
 // agentProtocol is how an agent opens a connection to the workers' door.
 var agentProtocol = sniff.Protocol{Name: "agent", PrefixMax: len(agent.Magic), Probe: func(prefix []byte) sniff.Verdict {
@@ -75,9 +80,20 @@ func (i *instance) door(change *resource.Change, r config.Relay, meeting *pair.R
 	}
 	settings := doorSettings{r.Name + "/workers", socket, meeting, w.Source, w.Agents, w.TLS}
 	return resource.Use(change, "door "+settings.name, settings, func() (*port, resource.Retire, error) {
-		d := &door{source: w.Source, meeting: meeting, log: i.log.With("block", r.Name)}
+		d := &door{source: w.Source, meeting: meeting, log: i.log.With("block", r.Name), denied: xrate.Sometimes{Interval: doorLogEvery}}
 		o := sniff.Options{
-			Name: settings.name, Timeout: doorTimeout, Protocols: []sniff.Protocol{sniff.ZMTP}, Handle: d.handle, Log: i.log, Metrics: i.metrics,
+			Name: settings.name, Timeout: doorTimeout, Protocols: []sniff.Protocol{sniff.ZMTP}, Log: i.log, Metrics: i.metrics,
+			Admit: d.admit, Handle: d.handle,
+			Otherwise: func(c *sniff.Conn, result sniff.Result, _ error, release func()) bool {
+				if result != sniff.Refused || c.Protocol() != sniff.ZMTP.Name {
+					return false
+				}
+				i.server.Hold(c, func() { // libzmq would come back ten times a second
+					c.Close()
+					release()
+				})
+				return true
+			},
 		}
 		var termination *gateway.Termination
 		switch {
@@ -105,6 +121,7 @@ type door struct {
 	meeting *pair.Rendezvous
 	tls     *tls.Config // agents must speak it; nil: they speak none
 	log     *slog.Logger
+	denied  xrate.Sometimes // for the log
 }
 
 func (d *door) handle(c *sniff.Conn, release func()) {
@@ -112,12 +129,9 @@ func (d *door) handle(c *sniff.Conn, release func()) {
 	done := func(o pair.Outcome) {
 		release()
 		d.log.Debug("worker", "worker", from, "partner", o.Partner, "end", string(o.End), "error", o.Err)
-	}
-	if !d.welcome(c.RemoteAddr()) {
-		d.log.Warn("a stranger at the workers' door; closing", "worker", from)
-		c.Close()
-		release()
-		return
+		if o.End == pair.AgentDenied {
+			d.denied.Do(func() { d.log.Warn("an agent was denied", "agent", from, "error", o.Err) })
+		}
 	}
 	switch c.Protocol() {
 	case sniff.TLS.Name:
@@ -136,11 +150,14 @@ func (d *door) handle(c *sniff.Conn, release func()) {
 	}
 }
 
-// welcome tells whether a worker may come from this address.
-func (d *door) welcome(a net.Addr) bool {
+// admit refuses whoever may not come as a worker from where it is.
+func (d *door) admit(a net.Addr) (leave func(), refused string) {
 	tcp, ok := a.(*net.TCPAddr)
-	return len(d.source) == 0 ||
-		ok && slices.ContainsFunc(d.source, func(p netip.Prefix) bool { return p.Contains(tcp.AddrPort().Addr().Unmap()) })
+	if len(d.source) == 0 ||
+		ok && slices.ContainsFunc(d.source, func(p netip.Prefix) bool { return p.Contains(tcp.AddrPort().Addr().Unmap()) }) {
+		return nil, ""
+	}
+	return nil, gateway.RefusedSource
 }
 
 // unwrap terminates TLS and looks for an agent inside.

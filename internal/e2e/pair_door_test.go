@@ -78,6 +78,7 @@ func TestDoorWithTLSAndATokenLetsInWhoKnowsBoth(t *testing.T) {
 	if n := g.metric("gateway_pair_parked"); n != 0 {
 		t.Fatalf("%v slots of agents that lack something", n)
 	}
+	g.waitLog("an agent was denied", zmqTimeout)
 	startAgent(t, g, "right", worker, "-token-file", right, "-tls-ca", cert, "-slots", "2")
 	g.parked(2)
 	client := zmqSocket(t, zmq.DEALER)
@@ -106,22 +107,30 @@ func TestRenewedCertificateOfTheDoorIsTakenUpWithoutAReload(t *testing.T) {
 	}
 }
 
-// TestStrangersAreTurnedAwayAtTheDoor has junk from where workers may come, and a worker from where they may not.
+// TestStrangersAreTurnedAwayAtTheDoor has junk from where workers may come and from where they may not, and a worker from there.
 func TestStrangersAreTurnedAwayAtTheDoor(t *testing.T) {
 	g := pairGateway(t, "agents = true\n    source = [\"127.0.0.0/16\"]")
-	for _, from := range []string{"127.0.0.1", "127.1.0.1"} {
-		says := map[string]string{"127.0.0.1": "GET / HTTP/1.1\r\n\r\n", "127.1.0.1": string(zmtpSignature)}[from]
+	say := func(from, first string) net.Conn {
 		c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", g.addr("vault/workers"))
 		must(t, err)
-		defer c.Close()
+		t.Cleanup(func() { c.Close() })
 		c.SetDeadline(time.Now().Add(zmqTimeout))
-		_, err = c.Write([]byte(says))
+		_, err = c.Write([]byte(first))
 		must(t, err)
+		return c
+	}
+	for _, from := range []string{"127.0.0.1", "127.1.0.1"} {
+		c := say(from, "GET / HTTP/1.1\r\n\r\n")
 		if n, err := c.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("from %s: got %d bytes, error %v", from, n, err)
 		}
 	}
-	g.waitLog("a stranger at the workers' door", zmqTimeout)
+	say("127.1.0.1", string(zmtpSignature))
+	eventually(t, zmqTimeout, "a worker that may not come is held silent", func() bool { return g.metric("gateway_held") == 1 })
+	if n := g.metric(`gateway_refused_total{listener="vault/workers",reason="source"}`); n != 2 {
+		t.Errorf("%v were refused for where they are, want 2", n)
+	}
+	g.waitLog(`msg=refused listener=vault/workers reason=source`, zmqTimeout)
 	if n := g.metric("gateway_pair_parked"); n != 0 {
 		t.Errorf("%v are parked", n)
 	}

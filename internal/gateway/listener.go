@@ -64,7 +64,7 @@ func (l *Listener) facts(c *sniff.Conn) Facts {
 // admit tells whether a client is welcome.
 func (s *Server) admit(l Listener, a netip.Addr) (leave func(), refused string) {
 	if len(l.Sources) > 0 && !contains(l.Sources, a) {
-		return nil, refusedSource
+		return nil, RefusedSource
 	}
 	return s.sources.admit(a)
 }

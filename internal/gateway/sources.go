@@ -19,7 +19,7 @@ const (
 
 // Reasons to refuse a client, beside those of sniff.
 const (
-	refusedSource       = "source"         // its address is in none of the listener's networks
+	RefusedSource       = "source"         // its address is in none of the listener's networks
 	refusedPerSource    = "per_source"     // its source has as many connections as one may
 	refusedNewPerSource = "new_per_source" // its source's connections come too fast
 )
