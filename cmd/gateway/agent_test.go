@@ -21,7 +21,7 @@ func TestAgentRefusesWhatCannotWork(t *testing.T) {
 		"holds no certificate":  append(door, "-tls-ca", empty),
 		"the worker's address":  append(door, "-worker", "nonsense"),
 		"a name is made of":     append(door, "-name", "w 1"),
-		"it takes flags alone":  append(door, "tcp://127.0.0.1:6000"),
+		"did you mean -worker":  append(door, "tcp://127.0.0.1:6000"),
 		"write host:port":       {"-gateway", "nonsense"},
 		"flag provided but not": {"-what"},
 	} {

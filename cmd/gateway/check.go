@@ -42,7 +42,14 @@ func parseFlags(flags *flag.FlagSet, args []string, stderr io.Writer) (code int,
 		return usageCode(err), true
 	}
 	if flags.NArg() > 0 {
-		fmt.Fprintf(stderr, "gateway %s: it takes flags alone, not %q; did you mean -config %s?\n", flags.Name(), flags.Arg(0), flags.Arg(0))
+		hint := ""
+		for _, name := range []string{"config", "worker", "out"} { // what a subcommand is mostly given
+			if flags.Lookup(name) != nil {
+				hint = fmt.Sprintf("; did you mean -%s %s?", name, flags.Arg(0))
+				break
+			}
+		}
+		fmt.Fprintf(stderr, "gateway %s: it takes flags alone, not %q%s\n", flags.Name(), flags.Arg(0), hint)
 		return exitUsage, true
 	}
 	return exitOK, false

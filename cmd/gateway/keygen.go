@@ -21,9 +21,7 @@ func keygen(args []string, stdout, stderr io.Writer) int {
 	}
 	pair, err := zmtp.GenerateKeyPair()
 	if err == nil && *file != "" {
-		err = errors.Join(
-			writeNew(*file+"_secret", pair.SecretCertificate(), 0o600),
-			writeNew(*file, pair.PublicCertificate(), 0o644))
+		err = writePair(*file, pair)
 	}
 	switch {
 	case err != nil:
@@ -37,6 +35,17 @@ func keygen(args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
+// writePair writes both certificates or none: one alone would be taken for the other half of what was there before.
+func writePair(file string, pair zmtp.KeyPair) error {
+	if err := writeNew(file, pair.PublicCertificate(), 0o644); err != nil {
+		return err
+	}
+	if err := writeNew(file+"_secret", pair.SecretCertificate(), 0o600); err != nil {
+		return errors.Join(err, os.Remove(file))
+	}
+	return nil
+}
+
 // writeNew writes a file that must not be there yet: a key that is in use is not overwritten.
 func writeNew(name, text string, mode fs.FileMode) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
@@ -47,5 +56,8 @@ func writeNew(name, text string, mode fs.FileMode) error {
 		return err
 	}
 	_, err = io.WriteString(f, text)
-	return errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(name))
+	}
+	return nil
 }
