@@ -174,13 +174,13 @@ func (b *Backend) Dial(ctx context.Context) (net.Conn, *Target, error) {
 	failure := &Error{Block: b.options.Block}
 	var tried []*Target
 	for {
-		t, counts, last := b.claim(ctx, tried)
+		t, what, last := b.claim(ctx, tried)
 		if t == nil {
 			b.explain(failure, tried)
 			return nil, nil, failure
 		}
 		conn, err := b.connect(ctx, t, last)
-		b.settle(ctx, t, counts, err)
+		b.settle(ctx, t, what, err)
 		if err == nil {
 			return conn, t, nil
 		}
@@ -218,9 +218,17 @@ func (b *Backend) connect(ctx context.Context, t *Target, last bool) (net.Conn, 
 	}
 }
 
-// claim takes the next target to try, nil when there is none or no time for it. counts tells whether a failure of it is news:
-// it is not while the target is ejected anyway. last tells that no other address is known.
-func (b *Backend) claim(ctx context.Context, tried []*Target) (t *Target, counts, last bool) {
+// trial is what a dial's end says about its target.
+type trial int8
+
+const (
+	desperate trial = iota // nothing if it fails: the target is ejected anyway
+	ordinary               // one more failure, unless others that were on their way have ejected the target meanwhile
+	probing                // whether the target, whose ejection is over, is back
+)
+
+// claim takes the next target to try, nil when there is none or no time for it. last tells that no other address is known.
+func (b *Backend) claim(ctx context.Context, tried []*Target) (t *Target, what trial, last bool) {
 	for timeLeft(ctx) {
 		b.mu.Lock()
 		now := b.now()
@@ -230,25 +238,30 @@ func (b *Backend) claim(ctx context.Context, tried []*Target) (t *Target, counts
 		if t = choose(b.listed, tried, b.options.Balance, b.turn, now); t != nil {
 			b.turn++
 			t.open++
-			counts = !t.ejected(now)
-			if counts && t.failures >= b.options.EjectAfter {
-				t.ejectedUntil = now + b.options.ConnectTimeout // this one tries it, the others wait for what comes of it
+			switch {
+			case t.ejected(now):
+				what = desperate
+			case t.failures < b.options.EjectAfter:
+				what = ordinary
+			default:
+				what = probing
+				t.ejectedUntil = now + b.options.ConnectTimeout // the others wait for what comes of it
 			}
 			last = len(tried)+1 >= len(b.listed)
 			b.mu.Unlock()
-			return t, counts, last
+			return t, what, last
 		}
 		running := b.running()
 		b.mu.Unlock()
 		if running == nil {
-			return nil, false, false
+			return nil, desperate, false
 		}
 		select { // all known addresses were tried; there may be others
 		case <-running:
 		case <-ctx.Done():
 		}
 	}
-	return nil, false, false
+	return nil, desperate, false
 }
 
 // timeLeft tells whether ctx is neither over nor about to be: its deadline strikes a moment before its Err tells.
@@ -268,7 +281,7 @@ func (b *Backend) running() <-chan struct{} {
 }
 
 // settle records what became of an attempt.
-func (b *Backend) settle(ctx context.Context, t *Target, counts bool, err error) {
+func (b *Backend) settle(ctx context.Context, t *Target, what trial, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
@@ -283,13 +296,13 @@ func (b *Backend) settle(ctx context.Context, t *Target, counts bool, err error)
 		t.failures, t.ejectedUntil = 0, 0
 	case errors.Is(ctx.Err(), context.Canceled): // the caller gave up, the target has done nothing
 		t.release()
-		if counts && t.failures >= b.options.EjectAfter {
+		if what == probing {
 			t.ejectedUntil = now
 		}
 	default:
 		t.release()
 		t.lastErr, t.lastErrAt, t.endpoint.failed = err, now, true
-		if counts {
+		if what == probing || what == ordinary && t.failures < b.options.EjectAfter {
 			b.fail(t, now)
 		}
 	}

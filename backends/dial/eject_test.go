@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -60,6 +61,30 @@ func TestDeadTargetIsLeftOut(t *testing.T) {
 	}
 	if left := b.LeftOut(); !left[dead] || left[w.target] || len(left) != 2 {
 		t.Errorf("left out are %v", left)
+	}
+}
+
+// Dials that were on their way when a target was ejected are no news: the time for which it is left out doubles with each time that
+// it was tried again, not with each client of a moment.
+func TestFailuresOfOneMomentEjectOnce(t *testing.T) {
+	b := newBackend(t, Options{Targets: []string{closedPort(t)}, EjectAfter: 3, EjectMin: time.Hour, EjectMax: 1000 * time.Hour})
+	type dialled struct {
+		target *Target
+		what   trial
+	}
+	var all []dialled
+	for range 10 {
+		target, what, _ := b.claim(t.Context(), nil)
+		all = append(all, dialled{target, what})
+	}
+	for _, d := range all[:9] {
+		b.settle(t.Context(), d.target, d.what, syscall.ECONNREFUSED)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	b.settle(gone, all[9].target, all[9].what, context.Canceled) // whose client left does not bring the target back
+	if s := b.Status()[0]; s.Failures != 3 || s.EjectedFor < time.Hour/2 || s.EjectedFor > 2*time.Hour || s.Open != 0 {
+		t.Errorf("status %+v, want it ejected for an hour", s)
 	}
 }
 
