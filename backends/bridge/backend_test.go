@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -70,7 +71,7 @@ func greets(frames []string) []string {
 // oldService is a bound REP that greets.
 func oldService(t testing.TB) (endpoint string) {
 	t.Helper()
-	rep, endpoint := bound(t, zmtp.REP, "127.0.0.1:0")
+	rep, endpoint := bound(t, zmtp.REP)
 	answering(t, rep, greets)
 	return endpoint
 }
@@ -157,7 +158,7 @@ func TestDealerCarriesStreams(t *testing.T) {
 }
 
 func TestServiceEndsAStreamByAStatus(t *testing.T) {
-	router, endpoint := bound(t, zmtp.ROUTER, "127.0.0.1:0")
+	router, endpoint := bound(t, zmtp.ROUTER)
 	_, conn := startBackend(t, BackendOptions{Socket: zmtp.DEALER, Endpoints: []string{endpoint}})
 	stream, err := demov1.NewGreeterClient(conn).SayHelloBidiStream(testContext(t))
 	must(t, err)
@@ -178,7 +179,7 @@ func TestServiceEndsAStreamByAStatus(t *testing.T) {
 }
 
 func TestCallsFailAsPromised(t *testing.T) {
-	router, endpoint := bound(t, zmtp.ROUTER, "127.0.0.1:0")
+	router, endpoint := bound(t, zmtp.ROUTER)
 	go func() {
 		for m := (&zmtp.Message{}); router.Recv(context.Background(), m) == nil; {
 			reply := zmtp.NewMessage(m.Part(0), m.Part(1), nil)
@@ -215,7 +216,11 @@ func TestCallsFailAsPromised(t *testing.T) {
 		{strings.Repeat("x", 1<<20+100), codes.ResourceExhausted, ""},
 		{"too large", codes.ResourceExhausted, "1048576 bytes"}, // it ends the connection
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		wait := patience
+		if c.code == codes.DeadlineExceeded {
+			wait = 100 * time.Millisecond
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
 		_, err := client.SayHello(ctx, &demov1.HelloRequest{Name: c.name})
 		cancel()
 		wantCode(t, err, c.code, c.text)
@@ -247,7 +252,7 @@ func TestCallerIsToldThatNobodyIsThere(t *testing.T) {
 
 func TestCallerIsToldThatTheKeyIsRefused(t *testing.T) {
 	keys := newKeys(t)
-	_, endpoint := bound(t, zmtp.ROUTER, "127.0.0.1:0", zmtp.CurveServer{Secret: keys.Secret, Authenticate: func(zmtp.PublicKey) error { return errKey }})
+	_, endpoint := bound(t, zmtp.ROUTER, zmtp.CurveServer{Secret: keys.Secret, Authenticate: func(zmtp.PublicKey) error { return errKey }})
 	_, conn := startBackend(t, BackendOptions{Socket: zmtp.DEALER, Endpoints: []string{endpoint}, Security: zmtp.CurveClient{Server: keys.Public}})
 	eventually(t, "UNAUTHENTICATED", func() bool {
 		_, err := demov1.NewGreeterClient(conn).SayHello(testContext(t), &demov1.HelloRequest{})
@@ -259,7 +264,8 @@ func TestServiceThatIsLostAndComesBack(t *testing.T) {
 	for _, socket := range []zmtp.SocketType{zmtp.REQ, zmtp.DEALER} {
 		t.Run(string(socket), func(t *testing.T) {
 			kind := map[zmtp.SocketType]zmtp.SocketType{zmtp.REQ: zmtp.REP, zmtp.DEALER: zmtp.ROUTER}[socket]
-			service, endpoint := bound(t, kind, "127.0.0.1:0")
+			path := filepath.Join(t.TempDir(), "s")
+			service, endpoint := boundTo(t, listenUnix(t, path), kind)
 			_, conn := startBackend(t, BackendOptions{Socket: socket, Endpoints: []string{endpoint}})
 			client := demov1.NewGreeterClient(conn)
 			failed := make(chan error, 1)
@@ -269,13 +275,13 @@ func TestServiceThatIsLostAndComesBack(t *testing.T) {
 				failed <- err
 			}()
 			service.recv()
-			service.kill()
+			service.leave()
 			err := <-failed
 			wantCode(t, err, codes.Unavailable, "lost after the request was sent")
 			if got := trailer.Get("grpc-retry-pushback-ms"); len(got) != 1 || got[0] != "-1" {
 				t.Errorf("trailer %v", trailer)
 			}
-			again, _ := bound(t, zmtp.REP, strings.TrimPrefix(endpoint, "tcp://"))
+			again, _ := boundTo(t, listenUnix(t, path), zmtp.REP)
 			answering(t, again, greets)
 			eventually(t, "calls succeed again", func() bool {
 				_, err := client.SayHello(testContext(t), &demov1.HelloRequest{Name: "x"})
@@ -288,7 +294,7 @@ func TestServiceThatIsLostAndComesBack(t *testing.T) {
 func TestLateReplyAnswersNobody(t *testing.T) {
 	for _, socket := range []zmtp.SocketType{zmtp.REQ, zmtp.DEALER} {
 		t.Run(string(socket), func(t *testing.T) {
-			router, endpoint := bound(t, zmtp.ROUTER, "127.0.0.1:0")
+			router, endpoint := bound(t, zmtp.ROUTER)
 			b, conn := startBackend(t, BackendOptions{Socket: socket, Endpoints: []string{endpoint}})
 			client := demov1.NewGreeterClient(conn)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -321,7 +327,7 @@ func TestLateReplyAnswersNobody(t *testing.T) {
 }
 
 func TestHighWaterMarkOfCallsInFlight(t *testing.T) {
-	router, endpoint := bound(t, zmtp.ROUTER, "127.0.0.1:0")
+	router, endpoint := bound(t, zmtp.ROUTER)
 	b, conn := startBackend(t, BackendOptions{Socket: zmtp.DEALER, Endpoints: []string{endpoint}, QueueMessagesMax: 3})
 	client := demov1.NewGreeterClient(conn)
 	var calls sync.WaitGroup
@@ -343,7 +349,7 @@ func TestHighWaterMarkOfCallsInFlight(t *testing.T) {
 }
 
 func TestPayloadJSONReachesAServiceThatSpeaksIt(t *testing.T) {
-	rep, endpoint := bound(t, zmtp.REP, "127.0.0.1:0")
+	rep, endpoint := bound(t, zmtp.REP)
 	answering(t, rep, func(frames []string) []string {
 		if frames[0] == `{"name":"anna"}` {
 			return []string{`{"message": "Hallo"}`}
@@ -361,7 +367,7 @@ func TestPayloadJSONReachesAServiceThatSpeaksIt(t *testing.T) {
 }
 
 func TestPushedCallsReachTheWorkers(t *testing.T) {
-	pull, endpoint := bound(t, zmtp.PULL, "127.0.0.1:0")
+	pull, endpoint := bound(t, zmtp.PULL)
 	_, conn := startBackend(t, BackendOptions{Socket: zmtp.PUSH, Endpoints: []string{endpoint}})
 	client := demov1.NewGreeterClient(conn)
 	if got, err := client.SayHello(testContext(t), &demov1.HelloRequest{Name: "one"}); err != nil || !proto.Equal(got, &demov1.HelloReply{}) {
@@ -387,7 +393,7 @@ func TestPushedCallsReachTheWorkers(t *testing.T) {
 }
 
 func TestFullWorkersHoldStreamsAndRefuseCalls(t *testing.T) {
-	pull, endpoint := bound(t, zmtp.PULL, "127.0.0.1:0") // nobody takes what it gets
+	pull, endpoint := bound(t, zmtp.PULL) // nobody takes what it gets
 	b, conn := startBackend(t, BackendOptions{Socket: zmtp.PUSH, Endpoints: []string{endpoint}, QueueMessagesMax: 2})
 	client := demov1.NewGreeterClient(conn)
 	stream, err := client.SayHelloClientStream(testContext(t))
@@ -426,7 +432,7 @@ func TestFullWorkersHoldStreamsAndRefuseCalls(t *testing.T) {
 }
 
 func TestSubscribedCallsGetWhatIsPublished(t *testing.T) {
-	pub, endpoint := bound(t, zmtp.PUB, "127.0.0.1:0")
+	pub, endpoint := bound(t, zmtp.PUB)
 	_, conn := startBackend(t, BackendOptions{Socket: zmtp.SUB, Endpoints: []string{endpoint}, TopicField: 1})
 	stream, err := demov1.NewGreeterClient(conn).SayHelloServerStream(testContext(t), &demov1.HelloRequest{Name: "news"})
 	must(t, err)
@@ -463,7 +469,7 @@ func TestSubscribedCallsGetWhatIsPublished(t *testing.T) {
 }
 
 func TestExchangeIsADealerOfTheCallersOwn(t *testing.T) {
-	router, endpoint := bound(t, zmtp.ROUTER, "127.0.0.1:0")
+	router, endpoint := bound(t, zmtp.ROUTER)
 	_, conn := startBackend(t, BackendOptions{Socket: zmtp.DEALER, Endpoints: []string{endpoint}})
 	ctx, cancel := context.WithCancel(testContext(t))
 	stream, err := gatewayv1.NewBridgeClient(conn).Exchange(ctx)

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 // described in "What differentiates connected peers on a ZMTP point of view ?" (zeromq-dev, 10 February 2014). A DEALER
 // shows the frames that a REQ hides, a ROUTER those that a REP handles.
 func TestEightStepsOfAMessageThroughAProxy(t *testing.T) {
-	server, endpoint := bound(t, zmtp.ROUTER, "127.0.0.1:0")
+	server, endpoint := bound(t, zmtp.ROUTER)
 	in := startInlet(t, zmtp.ROUTER, Plan{Forward: []Upstream{{Name: "server", Endpoints: []string{endpoint}}}})
 	client, err := zmtp.Dial(testContext(t), "tcp", in.endpoint[len("tcp://"):], zmtp.Options{SocketType: zmtp.REQ, Identity: []byte("client 1")})
 	must(t, err)
@@ -35,8 +36,8 @@ func TestEightStepsOfAMessageThroughAProxy(t *testing.T) {
 }
 
 func TestForwardedRequestsFindTheirWayBack(t *testing.T) {
-	rep1, endpoint1 := bound(t, zmtp.REP, "127.0.0.1:0")
-	rep2, endpoint2 := bound(t, zmtp.REP, "127.0.0.1:0")
+	rep1, endpoint1 := bound(t, zmtp.REP)
+	rep2, endpoint2 := bound(t, zmtp.REP)
 	for i, rep := range []peer{rep1, rep2} {
 		answering(t, rep, func(frames []string) []string { return append(frames, fmt.Sprint("from ", i)) })
 	}
@@ -74,7 +75,7 @@ func TestForwardedRequestsFindTheirWayBack(t *testing.T) {
 }
 
 func TestForwardedPushAndPublications(t *testing.T) {
-	pull, endpoint := bound(t, zmtp.PULL, "127.0.0.1:0")
+	pull, endpoint := bound(t, zmtp.PULL)
 	in := startInlet(t, zmtp.PULL, Plan{Forward: []Upstream{{Name: "sink", Endpoints: []string{endpoint}}}})
 	push := connected(t, zmtp.PUSH, in.endpoint)
 	for i := range 100 {
@@ -84,7 +85,7 @@ func TestForwardedPushAndPublications(t *testing.T) {
 		want(t, pull.recv(), fmt.Sprint(i), "", "x")
 	}
 
-	pub, endpoint := bound(t, zmtp.PUB, "127.0.0.1:0")
+	pub, endpoint := bound(t, zmtp.PUB)
 	in = startInlet(t, zmtp.PUB, Plan{Forward: []Upstream{{Name: "source", Endpoints: []string{endpoint}}}})
 	sub := connected(t, zmtp.SUB, in.endpoint)
 	must(t, sub.Subscribe([]byte("a")))
@@ -103,12 +104,13 @@ func TestForwardedPushAndPublications(t *testing.T) {
 }
 
 func TestForwardedRequestWaitsForItsService(t *testing.T) {
-	rep, endpoint := bound(t, zmtp.REP, "127.0.0.1:0")
-	rep.kill()
+	path := filepath.Join(t.TempDir(), "s")
+	rep, endpoint := boundTo(t, listenUnix(t, path), zmtp.REP)
+	rep.leave()
 	in := startInlet(t, zmtp.REP, Plan{Forward: []Upstream{{Name: "service", Endpoints: []string{endpoint}}}})
 	req := connected(t, zmtp.REQ, in.endpoint)
 	req.send("early")
-	again, _ := bound(t, zmtp.REP, endpoint[len("tcp://"):])
+	again, _ := boundTo(t, listenUnix(t, path), zmtp.REP)
 	answering(t, again, func(frames []string) []string { return frames })
 	want(t, req.recv(), "early")
 }

@@ -257,7 +257,7 @@ func TestHundredLibzmqClientsAskAtOnce(t *testing.T) {
 func TestHeartbeatingLibzmqClientStays(t *testing.T) {
 	in := startInlet(t, zmtp.REP, Plan{Method: sayHello, Calls: startGreeter(t, &greeter{})})
 	req := zconnected(t, zmq.REQ, in.endpoint, func(z *zmq.Socket) error {
-		return errors.Join(z.SetHeartbeatIvl(10*time.Millisecond), z.SetHeartbeatTimeout(300*time.Millisecond))
+		return errors.Join(z.SetHeartbeatIvl(10*time.Millisecond), z.SetHeartbeatTimeout(heartbeatFor*3/4))
 	})
 	zsend(t, req, request("x"))
 	zrecv(t, req)

@@ -10,6 +10,6 @@ const (
 	callsEach    = 10
 	requests     = 20_000 // each way, against libzmq
 	lanesEach    = 20     // of them at a time
-	requestsWait = 20 * time.Second
-	heartbeatFor = 2 * time.Second
+	requestsWait = 2 * time.Minute
+	heartbeatFor = 4 * time.Second
 )
