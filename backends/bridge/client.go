@@ -25,8 +25,10 @@ type client struct {
 
 	stopping  chan struct{} // closed when no more requests are taken
 	stopOnce  sync.Once
+	gone      chan struct{} // closed when the client has left, and nothing of it is under way
 	received  int64         // the reader's
-	stream    *clientStream // the client's stream, if it has one; the reader's
+	stream    *clientStream // the client's stream, if it has one; the reader's, but ROUTER's drain looks at it with streamMu held
+	streamMu  sync.Mutex
 	topicLock sync.Mutex
 	topics    map[string]context.CancelFunc // PUB: what it asked for
 }
@@ -40,9 +42,12 @@ const (
 	mdClient   = "x-forwarded-for"    // the client's address
 )
 
+// statusStopping answers whoever asks while the gateway stops.
+var statusStopping = status.New(codes.Unavailable, "the gateway is stopping; ask again")
+
 // call serves a client until it leaves.
 func (i *Inlet) call(conn *zmtp.Conn, plan *Plan, from *Source) Outcome {
-	c := &client{inlet: i, from: from, stopping: make(chan struct{}), topics: map[string]context.CancelFunc{}}
+	c := &client{inlet: i, from: from, stopping: make(chan struct{}), gone: make(chan struct{}), topics: map[string]context.CancelFunc{}}
 	window := 1
 	o := zmtp.SocketOptions{
 		Options:          zmtp.Options{SocketType: i.options.Socket, MessageBytesMax: plan.MessageBytesMax},
@@ -74,6 +79,7 @@ func (i *Inlet) call(conn *zmtp.Conn, plan *Plan, from *Source) Outcome {
 		return Outcome{Result: "failed", Err: err}
 	}
 	c.ctx, c.cancel = context.WithCancel(metadata.NewOutgoingContext(i.lifetime, clientMetadata(i.options.Name, conn)))
+	defer close(c.gone)
 	defer c.cancel()
 	if !i.enter(c) {
 		_ = conn.Close() // it was never used
@@ -128,19 +134,38 @@ func (c *client) left() {
 	c.asked.Wait()
 }
 
-// drain takes no more requests, waits for those in flight, and closes.
+// drain takes no more requests, waits for those in flight, and closes. What a PUSH has sent is delivered.
 func (c *client) drain(ctx context.Context) error {
 	c.stopOnce.Do(func() { close(c.stopping) })
 	err := c.awaitIdle(ctx)
 	if closed := c.socket.Close(ctx); err == nil {
 		err = closed
 	}
+	if c.inlet.options.Socket == zmtp.PULL && err == nil {
+		err = awaitEnd(ctx, c.gone)
+	}
 	return err
+}
+
+// awaitEnd waits until end is closed, or until ctx ends.
+func awaitEnd(ctx context.Context, end <-chan struct{}) error {
+	select {
+	case <-end:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // awaitIdle waits until no request is in flight.
 func (c *client) awaitIdle(ctx context.Context) error {
-	if s := c.inlet.options.Socket; s != zmtp.REP && s != zmtp.ROUTER {
+	switch c.inlet.options.Socket {
+	case zmtp.REP:
+	case zmtp.ROUTER:
+		if err := c.drainStream(ctx); err != nil {
+			return err
+		}
+	default:
 		return nil
 	}
 	for range cap(c.slots) {
@@ -172,8 +197,7 @@ func (c *client) request(from *zmtp.Link, m *zmtp.Message) {
 	}
 	r := &requested{client: c, from: from, reply: envelopeOf(m, n)}
 	if !c.takeSlot() {
-		appendStatus(r.reply, status.New(codes.Unavailable, "the gateway is stopping; ask again"))
-		c.answer(from, r.reply)
+		c.answerStatus(from, r.reply, statusStopping)
 		return
 	}
 	c.asked.Add(1)

@@ -25,6 +25,7 @@ type clientStream struct {
 	cancel   context.CancelCauseFunc
 	envelope *zmtp.Message // of the first message: it goes before all that the client gets
 	ended    chan struct{} // closed when the call has its status
+	told     chan struct{} // closed when the client of a bidirectional stream was told of it
 }
 
 // open begins a stream.
@@ -39,7 +40,7 @@ func (c *client) open(plan *Plan) (*clientStream, error) {
 		cancel(err)
 		return nil, err
 	}
-	return &clientStream{CallStream: stream, pair: pair, cancel: cancel, ended: make(chan struct{})}, nil
+	return &clientStream{CallStream: stream, pair: pair, cancel: cancel, ended: make(chan struct{}), told: make(chan struct{})}, nil
 }
 
 // over says whether the stream takes no more messages.
@@ -69,11 +70,40 @@ func (c *client) routed(from *zmtp.Link, m *zmtp.Message) {
 			return
 		}
 		stream.envelope = envelope
-		c.stream = stream
+		if !c.keepStream(stream) {
+			stream.cancel(nil)
+			c.answerStatus(from, envelope, statusStopping)
+			return
+		}
 		c.asked.Add(1)
 		go c.receive(from, stream)
 	}
 	c.pass(m)
+}
+
+// keepStream makes s the client's stream, and reports false when the client gets none any more.
+func (c *client) keepStream(s *clientStream) bool {
+	c.streamMu.Lock()
+	defer c.streamMu.Unlock()
+	select {
+	case <-c.stopping:
+		return false
+	default:
+		c.stream = s
+		return true
+	}
+}
+
+// drainStream ends the client's part of its bidirectional stream, and waits until all that the service answers is sent.
+func (c *client) drainStream(ctx context.Context) error {
+	c.streamMu.Lock()
+	s := c.stream
+	c.streamMu.Unlock()
+	if s == nil {
+		return nil
+	}
+	s.CloseSend()
+	return awaitEnd(ctx, s.told)
 }
 
 // pass sends a message of a bidirectional stream. It waits for gRPC's flow control.
@@ -102,6 +132,7 @@ func (c *client) pass(m *zmtp.Message) {
 // receive brings what a bidirectional stream answers, and its end.
 func (c *client) receive(to *zmtp.Link, s *clientStream) {
 	defer c.asked.Done()
+	defer close(s.told)
 	defer s.cancel(nil)
 	for {
 		answer, err := s.Recv()
