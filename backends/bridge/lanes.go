@@ -26,7 +26,7 @@ type lanes struct {
 	idle   []*zmtp.Link
 	wanted int                              // endpoints connected to
 	busy   map[*zmtp.Link]chan zmtp.Message // where a call waits for its reply
-	free   chan struct{}                    // closed when a lane became idle; nil while nobody waits
+	free   chan struct{}                    // closed when a lane became idle or has left; nil while nobody waits
 }
 
 func (l *lanes) init(b *Backend) {
@@ -37,9 +37,9 @@ func (l *lanes) init(b *Backend) {
 func (l *lanes) changed(link *zmtp.Link, up bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.wake() // when a lane has left too: it may have been the last
 	if up {
 		l.idle = append(l.idle, link)
-		l.wake()
 		return
 	}
 	l.idle = slices.DeleteFunc(l.idle, func(have *zmtp.Link) bool { return have == link })
