@@ -36,7 +36,7 @@ type Upstream struct {
 // forwarder carries messages between a block's clients and ZeroMQ services, unchanged but for the client's routing id,
 // which is stacked before a request and taken off the reply, as zmq_proxy does between a ROUTER and a DEALER.
 //
-// Rules: a client's reader sends to an upstream and waits for room there; an upstream's reader sends to clients and waits
+// Rules: a client's reader sends to an upstream and waits for room there, or until a new plan chooses anew; an upstream's reader sends to clients and waits
 // for nobody: what a client has no room for is dropped, as a ROUTER does.
 type forwarder struct {
 	inlet *Inlet
@@ -63,7 +63,9 @@ type upstream struct {
 // choice is which upstreams to take by weight.
 type choice struct {
 	upstreams []*upstream
-	ends      []uint64 // running sum of the weights; the last is the total
+	ends      []uint64        // running sum of the weights; the last is the total
+	holds     context.Context // until another choice takes its place, or the forwarder ends
+	replace   context.CancelFunc
 }
 
 func newForwarder(i *Inlet, p *Plan) (*forwarder, error) {
@@ -112,7 +114,11 @@ func (f *forwarder) setUpstreams(wanted []Upstream) error {
 		}
 		next[w.Name] = u
 	}
-	f.choice.Store(choose(next, wanted))
+	chosen := choose(next, wanted)
+	chosen.holds, chosen.replace = context.WithCancel(f.lifetime)
+	if old := f.choice.Swap(chosen); old != nil {
+		old.replace()
+	}
 	f.retire(f.upstreams, next)
 	f.upstreams = next
 	return nil
@@ -147,8 +153,7 @@ func choose(have map[string]*upstream, order []Upstream) *choice {
 // weyl is 2^64 divided by the golden ratio: its multiples, modulo 2^64, fall evenly into any partition.
 const weyl = 0x9E3779B97F4A7C15
 
-func (f *forwarder) pick() *upstream {
-	c := f.choice.Load()
+func (f *forwarder) pick(c *choice) *upstream {
 	at, _ := bits.Mul64(f.turn.Add(weyl), c.ends[len(c.ends)-1])
 	for i, end := range c.ends {
 		if at < end {
@@ -202,16 +207,25 @@ func (f *forwarder) serve(conn *zmtp.Conn, client *Source) Outcome {
 	return outcomeOf(link, received, err)
 }
 
-func (f *forwarder) passUnchanged(_ *zmtp.Link, m *zmtp.Message) error {
-	return f.pick().socket.Send(f.lifetime, m)
+// send gives m to an upstream. What waits for one when a new plan comes goes by that.
+func (f *forwarder) send(m *zmtp.Message) error {
+	for {
+		c := f.choice.Load()
+		err := f.pick(c).socket.Send(c.holds, m)
+		if err == nil || c.holds.Err() == nil || f.lifetime.Err() != nil {
+			return err
+		}
+	}
 }
+
+func (f *forwarder) passUnchanged(_ *zmtp.Link, m *zmtp.Message) error { return f.send(m) }
 
 func (f *forwarder) passNamed(from *zmtp.Link, m *zmtp.Message) error {
 	named := zmtp.NewMessage(from.Name())
 	for i := range m.Len() {
 		named.Append(m.Part(i))
 	}
-	return f.pick().socket.Send(f.lifetime, named)
+	return f.send(named)
 }
 
 // back takes what an upstream sends: a reply behind its client's name, or what was published.

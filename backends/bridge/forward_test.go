@@ -114,3 +114,14 @@ func TestForwardedRequestWaitsForItsService(t *testing.T) {
 	answering(t, again, func(frames []string) []string { return frames })
 	want(t, req.recv(), "early")
 }
+
+func TestForwardedRequestThatWaitsGoesByTheNewPlan(t *testing.T) {
+	rep, endpoint := bound(t, zmtp.REP)
+	answering(t, rep, func(frames []string) []string { return frames })
+	in := startInlet(t, zmtp.REP, Plan{Forward: []Upstream{{Name: "service", Endpoints: []string{"tcp://127.0.0.1:1"}}}})
+	req := connected(t, zmtp.REQ, in.endpoint)
+	req.send("early")
+	eventually(t, "the request has come", func() bool { return counterValue(t, in.counts.in) == 1 })
+	must(t, in.SetPlan(&Plan{Forward: []Upstream{{Name: "service", Endpoints: []string{endpoint}}}}))
+	want(t, req.recv(), "early")
+}
