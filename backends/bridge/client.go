@@ -39,7 +39,7 @@ const (
 	mdIdentity = "x-zmq-identity-bin" // the client's routing id, if it has one
 	mdUser     = "x-zmq-user"         // PLAIN: the user's name
 	mdKey      = "x-zmq-key"          // CURVE: the client's public key, as Z85
-	mdClient   = "x-forwarded-for"    // the client's address
+	mdClient   = "x-forwarded-for"    // the client's address; not on a unix socket
 )
 
 // statusStopping answers whoever asks while the gateway stops.
@@ -95,7 +95,10 @@ func (i *Inlet) call(conn *zmtp.Conn, plan *Plan, from *Source) Outcome {
 }
 
 func clientMetadata(block string, conn *zmtp.Conn) metadata.MD {
-	md := metadata.Pairs(mdBlock, block, mdClient, hostOf(conn.RemoteAddr()).String())
+	md := metadata.Pairs(mdBlock, block)
+	if host := hostOf(conn.RemoteAddr()); host.IsValid() {
+		md.Set(mdClient, host.String())
+	}
 	peer := conn.Peer()
 	if id := peer.Identity(); len(id) > 0 {
 		md.Set(mdIdentity, string(id))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -139,6 +140,39 @@ func TestServiceLearnsWhoTheClientIs(t *testing.T) {
 		if got := md.Get(key); !slices.Equal(got, []string{value}) {
 			t.Errorf("%s is %q, want %q", key, got, value)
 		}
+	}
+}
+
+func TestClientOnAUnixSocketHasNoAddress(t *testing.T) {
+	seen := make(chan []string, 1)
+	calls := startGreeter(t, &greeter{hello: func(ctx context.Context, r *demov1.HelloRequest) (*demov1.HelloReply, error) {
+		seen <- metadata.ValueFromIncomingContext(ctx, mdClient)
+		return hello(r.Name), nil
+	}})
+	l := listenUnix(t, filepath.Join(t.TempDir(), "s"))
+	in := serveInletOn(t, l, InletOptions{Name: "block", Socket: zmtp.REP}, Plan{Method: sayHello, Calls: calls})
+	req := connected(t, zmtp.REQ, in.endpoint)
+	req.send(request("x"))
+	want(t, req.recv(), reply("x"))
+	if got := <-seen; len(got) > 0 {
+		t.Errorf("its address is %q", got)
+	}
+}
+
+func TestStatusThatNobodyKnowsIsCountedAsUnknown(t *testing.T) {
+	account := new(Meter).Service("block")
+	in := serveInlet(t, InletOptions{Name: "block", Socket: zmtp.REP, Service: account}, Plan{Method: sayHello, Calls: startGreeter(t, &greeter{
+		hello: func(context.Context, *demov1.HelloRequest) (*demov1.HelloReply, error) {
+			return nil, status.Error(4711, "made up")
+		},
+	})})
+	req := connected(t, zmtp.REQ, in.endpoint)
+	req.send(request("x"))
+	if got := req.recv(); len(got) != 2 || got[0] != "" || !strings.Contains(got[1], "made up") {
+		t.Errorf("got %q", got)
+	}
+	if calls := account.status("block").Calls; len(calls) != 1 || calls["Unknown"] != 1 {
+		t.Errorf("counted %v", calls)
 	}
 }
 
