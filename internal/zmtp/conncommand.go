@@ -75,7 +75,7 @@ func (s *source) Read(p []byte) (int, error) {
 		n, err := c.nc.Read(p)
 		if n > 0 {
 			if c.beating {
-				c.beat.hear(time.Now())
+				s.hear()
 			}
 			return n, nil
 		}
@@ -85,6 +85,16 @@ func (s *source) Read(p []byte) (int, error) {
 		if err := c.beatNow(time.Now()); err != nil {
 			return 0, err
 		}
+	}
+}
+
+// hear notes that something came. After an answer to a PING the next one is due sooner than the answer was.
+func (s *source) hear() {
+	c, now := (*Conn)(s), time.Now()
+	answered := c.beat.waiting
+	c.beat.hear(now)
+	if answered {
+		_ = c.beatNow(now) // a connection that is closed is found so by the next Read
 	}
 }
 

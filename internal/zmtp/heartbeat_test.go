@@ -100,19 +100,24 @@ func TestPeerThatOutlivesItsOwnTimeToLiveIsGivenUp(t *testing.T) {
 }
 
 func TestHeartbeatsKeepAnIdleConnection(t *testing.T) {
-	beat := Heartbeat{Interval: 10 * time.Millisecond, Timeout: 2 * time.Second}
-	a, b := connect(t, Options{SocketType: PAIR, Heartbeat: beat}, Options{SocketType: PAIR})
-	go func() { _ = b.Recv(&Message{}) }() // answers
+	nc, c := rawPeerOptions(t, "DEALER", 1, Options{SocketType: ROUTER, Heartbeat: Heartbeat{Interval: time.Millisecond, Timeout: testWait}})
 	received := make(chan error, 1)
 	m := &Message{}
-	go func() { received <- a.Recv(m) }()
-	select {
-	case err := <-received:
-		t.Fatalf("ended with %v", err)
-	case <-time.After(200 * time.Millisecond):
+	go func() { received <- c.Recv(m) }()
+	for range 10 { // an answer to each PING, and nothing else
+		ping := make([]byte, 9)
+		if _, err := io.ReadFull(nc, ping); err != nil || string(ping) != "\x04\x07\x04PING\x00\x00" {
+			t.Fatalf("got %q, %v", ping, err)
+		}
+		if _, err := nc.Write(AppendCommand(nil, namePong, nil)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	send(t, b, "still here")
+	if _, err := nc.Write([]byte("\x00\x0astill here")); err != nil {
+		t.Fatal(err)
+	}
 	if err := <-received; err != nil {
 		t.Fatal(err)
 	}
+	wantParts(t, m, "still here")
 }
