@@ -6,7 +6,7 @@ import "time"
 
 // Sizes of the tests of every day; those of tag soak are the full ones.
 const (
-	heartbeatFor     = 3 * time.Second
+	heartbeatFor     = 4 * time.Second
 	halfOpenMax      = 500
 	floodFrames      = 20_000
 	largestBodyBytes = 16 << 20

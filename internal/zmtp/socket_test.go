@@ -235,17 +235,24 @@ func TestRouterNamesItsPeersAndFindsThemByName(t *testing.T) {
 }
 
 func TestSecondPeerOfOneNameIsTurnedAway(t *testing.T) {
-	router := newSocket(t, ofType(ROUTER))
+	came := make(chan struct{}, 10)
+	router := newSocket(t, SocketOptions{Options: Options{SocketType: ROUTER}, Changed: func(_ *Link, up bool, _ error) {
+		if up {
+			came <- struct{}{}
+		}
+	}})
 	endpoint := bind(t, router)
 	anna := SocketOptions{Options: Options{SocketType: DEALER, Identity: []byte("anna")}}
 	first, second := newSocket(t, anna), newSocket(t, anna)
 	dialTo(t, first, endpoint)
+	<-came
 	put(t, first, "mine")
 	want(t, get(t, router), "anna", "mine")
 	dialTo(t, second, endpoint)
 	put(t, router, "anna", "to the first")
 	want(t, get(t, first), "to the first")
 	closeNow(first)
+	<-came // what the second sent before, the router did not take
 	put(t, second, "mine now")
 	want(t, get(t, router), "anna", "mine now")
 }

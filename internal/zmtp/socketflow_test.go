@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -299,34 +300,38 @@ func TestSubscriberWithTooManyTopicsIsTurnedAway(t *testing.T) {
 }
 
 func TestPeerThatComesBackIsFound(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	failed := make(chan string, 100)
+	path := filepath.Join(t.TempDir(), "s") // which nobody else takes, unlike a port
+	failed := make(chan string, 1)
 	push := newSocket(t, SocketOptions{
 		Options: Options{SocketType: PUSH}, ReconnectMin: 5 * time.Millisecond, ReconnectMax: 20 * time.Millisecond,
-		ConnectFailed: func(endpoint string, _ error) { failed <- endpoint },
+		ConnectFailed: func(endpoint string, _ error) {
+			select {
+			case failed <- endpoint:
+			default:
+			}
+		},
 	})
-	dialTo(t, push, "tcp://"+address)
+	dialTo(t, push, "ipc://"+path)
 	for range 3 {
-		pull := newSocket(t, ofType(PULL))
-		serve(t, pull, l)
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pull, served := newSocket(t, ofType(PULL)), make(chan error, 1)
+		go func() { served <- pull.Serve(l) }()
 		put(t, push, "here")
 		want(t, get(t, pull), "here")
+		for len(failed) > 0 {
+			<-failed // of the time before
+		}
 		closeNow(pull)
-		if got := <-failed; got != "tcp://"+address {
-			t.Errorf("told of %q", got)
+		if err, told := <-served, <-failed; err != nil || told != "ipc://"+path {
+			t.Fatalf("told of %q; served: %v", told, err)
 		}
 		if _, err := push.Offer(testContext(t), texts("x")); !errors.Is(err, ErrNoPeer) {
 			t.Errorf("offered to nobody: %v", err)
 		}
-		if l, err = net.Listen("tcp", address); err != nil {
-			t.Fatal(err)
-		}
 	}
-	l.Close()
 }
 
 func TestOfferWaitsForTheFirstConnectionAlone(t *testing.T) {

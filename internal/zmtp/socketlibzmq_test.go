@@ -216,7 +216,7 @@ func TestHeartbeatingLibzmqStaysAPeer(t *testing.T) {
 		}
 	}
 	pull, z := opposite(t, o, zmq.PUSH, [2]Security{Null{}, Null{}}, false, func(z *zmq.Socket) error {
-		return errors.Join(z.SetHeartbeatIvl(20*time.Millisecond), z.SetHeartbeatTimeout(500*time.Millisecond))
+		return errors.Join(z.SetHeartbeatIvl(20*time.Millisecond), z.SetHeartbeatTimeout(heartbeatFor*3/4))
 	})
 	select {
 	case err := <-left:

@@ -14,7 +14,8 @@ import (
 	"gateway/internal/zmtp"
 )
 
-const testWait = 10 * time.Second
+// testWait bounds every wait of a test: long enough for a busy machine.
+const testWait = 2 * time.Minute
 
 var names atomic.Int64
 
