@@ -216,7 +216,7 @@ zmq "greet" {
 }
 
 func TestClientIsToldThatTheServiceIsGoneUntilItIsBack(t *testing.T) {
-	newService, stop := startGreeter(t, "new", "127.0.0.1:0")
+	newService, stop := startGreeter(t, "new", freeAddr(t)) // which is free again after the stop
 	g := startGateway(t, bridgeConfig(`
 backend "new" { grpc = [%q] }
 backend "gone" {
@@ -227,7 +227,7 @@ zmq "greet" {
   match { socket_type = ["REQ"] }
   socket  = "REP"
   method  = "/demo.v1.Greeter/SayHello"
-  timeout = "2s"
+  timeout = "20s"
   to "new" {}
 }
 grpc "*" {
