@@ -176,6 +176,23 @@ func TestProbeOfASilentOrAbsentServerFails(t *testing.T) {
 }
 
 // TestProbeOfAGatewayThatChoosesByMechanism: both sides would wait for the other's greeting.
+// servedInside runs a gateway within the test and returns the address of its first port.
+func servedInside(t *testing.T, text string) (addr string) {
+	t.Helper()
+	cfg, diags := config.Parse("test.hcl", []byte(text))
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	i, err := start(cfg, surroundings{log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, end := context.WithCancel(context.Background())
+	end()
+	t.Cleanup(func() { i.shutdown(ended) })
+	return i.current.Load().ports[0].addr.String()
+}
+
 func TestProbeOfAGatewayThatChoosesByMechanism(t *testing.T) {
 	t.Parallel()
 	public, secret, err := zmq.NewCurveKeypair()
@@ -186,7 +203,7 @@ func TestProbeOfAGatewayThatChoosesByMechanism(t *testing.T) {
 	curve := zmqServer(t, zmq.ROUTER, func(s *zmq.Socket) error {
 		return errors.Join(s.SetCurveServer(1), s.SetCurveSecretkey(secret))
 	})
-	cfg, diags := config.Parse("test.hcl", fmt.Appendf(nil, `
+	addr := servedInside(t, fmt.Sprintf(`
 listen "127.0.0.1:0" {}
 relay "vault" {
   match {
@@ -198,17 +215,21 @@ relay "rest" {
   dial = ["tcp://%s"]
 }
 `, curve, null))
-	if diags.HasErrors() {
-		t.Fatal(diags)
-	}
-	i, err := start(cfg, surroundings{log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended, end := context.WithCancel(context.Background())
-	end()
-	defer i.shutdown(ended)
-	addr := i.current.Load().ports[0].addr.String()
 	contains(t, probed(t, exitOK, addr), "zmtp  ZMTP 3.1, mechanism NULL, socket PULL", "http  HTTP/1.1, GET / answers 404")
 	contains(t, probed(t, exitOK, "-server-key", public, addr), "mechanism CURVE, handshake complete, socket ROUTER")
+}
+
+func TestProbeOfAZeroMQServerThatWaitsForItsClient(t *testing.T) {
+	t.Parallel()
+	addr := servedInside(t, `
+listen "127.0.0.1:0" {}
+backend "service" { grpc = ["127.0.0.1:1"] }
+zmq "greet" {
+  match { socket_type = ["REQ"] }
+  socket = "REP"
+  method = "/demo.v1.Greeter/SayHello"
+  to "service" {}
+}
+`)
+	contains(t, probed(t, exitOK, addr), "zmtp  ZMTP 3.0, mechanism NULL, handshake complete, socket REP")
 }

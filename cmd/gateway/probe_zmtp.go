@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 
 	"gateway/internal/zmtp"
 )
@@ -11,8 +12,8 @@ import (
 // probeReadyBytesMax bounds a READY that is asked for.
 const probeReadyBytesMax = 4 << 10
 
-// probeClimbShare is the part of the time-out that climbing may take.
-const probeClimbShare = 3
+// probeShare is the part of the time-out that climbing may take, and as much the wait for a READY that comes unasked.
+const probeShare = 3
 
 // probeSocketTypes are tried in turn where a server shows its own type only to a client that fits: each server type
 // accepts one of them.
@@ -27,7 +28,7 @@ func askZMTP(ctx context.Context, target probeTarget) answer {
 	defer conn.Close()
 	// Climbing shows the mechanism before this side has named one. Who climbs too, a gateway that chooses by mechanism, waits
 	// for the other side to say more: it gets a whole greeting, on another connection.
-	climbing, cancel := context.WithTimeout(ctx, target.timeout/probeClimbShare)
+	climbing, cancel := context.WithTimeout(ctx, target.timeout/probeShare)
 	defer cancel()
 	ladder := zmtp.NewLadder(conn)
 	major, err := ladder.Major(climbing)
@@ -48,7 +49,7 @@ func askZMTP(ctx context.Context, target probeTarget) answer {
 	known := fmt.Sprintf("ZMTP %d.%d, mechanism %s", greeting.Major, greeting.Minor, greeting.Mechanism)
 	switch greeting.Mechanism {
 	case zmtp.MechanismNull:
-		return askNull(ctx, ladder, known)
+		return askNull(ctx, target, ladder, known)
 	case zmtp.MechanismCurve:
 		return askCurve(ctx, target, known)
 	}
@@ -70,13 +71,19 @@ func askOutright(ctx context.Context, target probeTarget) answer {
 	if err != nil {
 		return answer{}
 	}
-	return askNull(ctx, ladder, fmt.Sprintf("ZMTP %d.%d, mechanism %s", greeting.Major, greeting.Minor, greeting.Mechanism))
+	return askNull(ctx, target, ladder, fmt.Sprintf("ZMTP %d.%d, mechanism %s", greeting.Major, greeting.Minor, greeting.Mechanism))
 }
 
-// askNull waits for the READY that a NULL peer sends unasked.
-func askNull(ctx context.Context, ladder *zmtp.Ladder, known string) answer {
-	body, err := ladder.FirstCommand(ctx, 1, probeReadyBytesMax)
+// askNull waits for the READY that most NULL peers send unasked. A server may wait for its client's instead (RFC 37), as a
+// gateway's zmq block does: it shows its own to a client that fits.
+func askNull(ctx context.Context, target probeTarget, ladder *zmtp.Ladder, known string) answer {
+	unasked, cancel := context.WithTimeout(ctx, target.timeout/probeShare)
+	defer cancel()
+	body, err := ladder.FirstCommand(unasked, 1, probeReadyBytesMax)
 	if err != nil {
+		if kind, ok := shakeNull(ctx, target.addr); ok {
+			return answer{spoken: true, healthy: true, text: fmt.Sprintf("%s, handshake complete, socket %s", known, kind)}
+		}
 		return answer{spoken: true, text: fmt.Sprintf("%s, then no READY: %v", known, err)}
 	}
 	name, data, err := zmtp.ParseCommand(body)
@@ -88,6 +95,30 @@ func askNull(ctx context.Context, ladder *zmtp.Ladder, known string) answer {
 		return answer{spoken: true, text: fmt.Sprintf("%s, then a READY that makes no sense: %v", known, err)}
 	}
 	return answer{spoken: true, healthy: true, text: fmt.Sprintf("%s, socket %s", known, metadata.SocketType())}
+}
+
+// shakeNull makes a whole handshake as whichever client the server takes; it may keep the others waiting.
+func shakeNull(ctx context.Context, addr string) (server zmtp.SocketType, ok bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	kinds := append([]zmtp.SocketType{zmtp.REQ}, probeSocketTypes...) // a block may match REQ alone
+	servers := make(chan zmtp.SocketType, len(kinds))
+	var all sync.WaitGroup
+	for _, kind := range kinds {
+		all.Go(func() {
+			conn, err := zmtp.Dial(ctx, "tcp", addr, zmtp.Options{SocketType: kind})
+			if err != nil {
+				return
+			}
+			servers <- conn.Peer().SocketType()
+			_ = conn.Close() // it was only asked
+			cancel()
+		})
+	}
+	all.Wait()
+	close(servers)
+	server, ok = <-servers
+	return server, ok
 }
 
 // askCurve makes a whole handshake if the server's key is known.
