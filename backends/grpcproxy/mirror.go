@@ -76,6 +76,7 @@ type mirror struct {
 	types   types
 	jobs    chan *mirrored
 	counts  [verdictsMax]atomic.Int64
+	ended   atomic.Bool // its workers end, or have ended
 
 	mu      sync.Mutex
 	samples []Sample
@@ -117,6 +118,7 @@ func (r *route) beginMirrors() {
 
 func (r *route) endMirrors() {
 	for _, m := range r.mirrors {
+		m.ended.Store(true)
 		m.mu.Lock()
 		if m.cancel != nil {
 			m.cancel()
@@ -127,23 +129,42 @@ func (r *route) endMirrors() {
 
 // work sends copies until ctx ends; then it throws away what is queued.
 func (m *mirror) work(ctx context.Context) {
+	for ctx.Err() == nil {
+		select {
+		case job := <-m.jobs:
+			m.count(m.run(ctx, job))
+		case <-ctx.Done():
+		}
+	}
+	m.dropQueued()
+}
+
+// offer hands a copy over to the workers. A call may outlive its mirror, and these.
+func (m *mirror) offer(c *mirrored) {
+	select {
+	case m.jobs <- c:
+	default:
+		m.drop(c)
+	}
+	if m.ended.Load() {
+		m.dropQueued()
+	}
+}
+
+func (m *mirror) dropQueued() {
 	for {
 		select {
 		case job := <-m.jobs:
-			if ctx.Err() != nil {
-				job.forget()
-				continue
-			}
-			m.count(m.run(ctx, job))
-		case <-ctx.Done():
-			select {
-			case job := <-m.jobs:
-				job.forget()
-			default:
-				return
-			}
+			m.drop(job)
+		default:
+			return
 		}
 	}
+}
+
+func (m *mirror) drop(c *mirrored) {
+	c.forget()
+	m.count(dropped)
 }
 
 func (m *mirror) count(v verdict) {
@@ -238,15 +259,9 @@ func (call *call) mirror() {
 		c.code = call.code
 		whole := call.caller.recvEnd && call.server != nil && call.server.recvEnd
 		if c.spoilt || !whole {
-			c.forget()
-			c.mirror.count(dropped)
-			continue
-		}
-		select {
-		case c.mirror.jobs <- c:
-		default:
-			c.forget()
-			c.mirror.count(dropped)
+			c.mirror.drop(c)
+		} else {
+			c.mirror.offer(c)
 		}
 	}
 	call.copies = nil

@@ -3,6 +3,7 @@ package grpcproxy
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,8 @@ import (
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 	grpcreflection "google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
+
+	"gateway/internal/metrics"
 )
 
 // mirrorProxy sends all calls to real, and a copy to the mirror.
@@ -218,4 +221,42 @@ func TestBadMirrorIsRefused(t *testing.T) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
+}
+
+// TestCallThatOutlivesItsMirrorHoldsNothing has the routes change under a call that is being copied.
+func TestCallThatOutlivesItsMirrorHoldsNothing(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	o := everything(startService(t, service{unary: func(context.Context, *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
+		close(entered)
+		<-leave
+		return &testgrpc.SimpleResponse{}, nil
+	}}))
+	o.Metrics = metrics.New()
+	o.Backends = append(o.Backends, Backend{Name: "copy", Targets: []string{startService(t, named("copy"))}})
+	withMirror := slices.Clone(o.Routes)
+	withMirror[0].Mirrors = []Mirror{{Backend: "copy"}}
+	p, err := New(Options{Routes: withMirror, Backends: o.Backends, Metrics: o.Metrics})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := testgrpc.NewTestServiceClient(connect(t, serveProxy(t, p)))
+	answered := make(chan error, 1)
+	go func() {
+		_, err := client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{Payload: &testgrpc.Payload{Body: make([]byte, 1000)}})
+		answered <- err
+	}()
+	<-entered
+	plan, err := p.Plan(o.Routes, o.Backends)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Apply(plan)
+	close(leave)
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the copy is given up, and its memory back", func() bool {
+		dropped := counted(t, o.Metrics.GRPC.Mirrored.WithLabelValues("*", "*", "copy", "dropped"))
+		return dropped == 1 && p.Status().BufferedBytes == 0
+	})
 }
