@@ -136,7 +136,7 @@ func (call *call) await(b *batch) {
 func (call *call) open(bc *backendConn, fields []hpack.HeaderField, b *batch) bool {
 	s := &call.first
 	if call.attempts > 0 {
-		s = new(half)
+		s, call.code = new(half), codes.OK // the attempt before may have ended with another
 	}
 	*s = half{call: call, conn: bc.conn, window: streamWindow, length: -1, uncredited: call.passedOn}
 	body := call.replay.bodyBytes()

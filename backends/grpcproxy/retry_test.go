@@ -69,12 +69,15 @@ func TestFailedCallIsTriedAgainAsConfigured(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := c.server
 			o := everything(startService(t, service{unary: server.call}))
-			o.Routes[0].Retry = c.retry
+			o.Routes[0].Retry, o.Metrics = c.retry, metrics.New()
 			client := testgrpc.NewTestServiceClient(connect(t, startProxy(t, o), grpc.WithDisableRetry()))
 			_, err := client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{Payload: &testgrpc.Payload{Body: make([]byte, 100<<10)}})
 			if status.Code(err) != c.want || server.calls() != c.calls {
 				t.Errorf("got %v after attempts %q, want %v after %q", err, server.calls(), c.want, c.calls)
 			}
+			eventually(t, "the call is counted as "+c.want.String(), func() bool {
+				return counted(t, o.Metrics.GRPC.Handled.WithLabelValues("*", "*", c.want.String())) == 1
+			})
 		})
 	}
 }
