@@ -159,11 +159,9 @@ func TestFailingTargetIsLeftOutForAWhile(t *testing.T) {
 	for range 100 {
 		_, _ = client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{})
 	}
-	if n := tried.Load(); n < ejectAfter || n > 2*ejectAfter {
-		t.Errorf("the failing target got %d of 100 calls", n)
-	}
-	if n := counted(t, o.Metrics.GRPC.Ejected.WithLabelValues("b")); n < 1 {
-		t.Errorf("%v ejections were counted", n)
+	ejections := counted(t, o.Metrics.GRPC.Ejected.WithLabelValues("b")) // more than one only where 100 calls take seconds
+	if n := tried.Load(); ejections < 1 || n < ejectAfter || n > ejectAfter*int64(1+ejections) {
+		t.Errorf("the failing target got %d of 100 calls, and was ejected %v times", n, ejections)
 	}
 	before := tried.Load()
 	eventually(t, "it is tried again", func() bool {
@@ -205,12 +203,17 @@ func TestTargetThatIsNotServingGetsNoCalls(t *testing.T) {
 	client := testgrpc.NewTestServiceClient(connect(t, serveProxy(t, p)))
 	sick := func() bool { return p.Status().Backends[0].Targets[0].Unhealthy }
 	eventually(t, "it is found to be unhealthy", sick)
-	for range 20 {
+	answers := 0
+	eventually(t, "the other answers", func() bool { // which is not well either where it takes healthWait to say that it knows no health
 		r, err := client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{})
-		if err != nil || r.ServerId == "watched" {
-			t.Fatalf("got %v, %v", r, err)
+		if err == nil && r.ServerId == "watched" {
+			t.Fatal("a target that is not serving has answered")
 		}
-	}
+		if err == nil {
+			answers++
+		}
+		return answers == 20
+	})
 	checks.SetServingStatus("demo", healthpb.HealthCheckResponse_SERVING)
 	eventually(t, "it gets calls again", func() bool {
 		r, err := client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{})

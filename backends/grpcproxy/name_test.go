@@ -243,11 +243,12 @@ func TestServiceRecordsShareCallsByWeight(t *testing.T) {
 
 func TestSpareTargetOfAServiceAnswersOnlyForTheFirst(t *testing.T) {
 	t.Parallel()
-	l := listen(t)
+	l := listenApart(t)
 	first := grpc.NewServer()
 	testgrpc.RegisterTestServiceServer(first, named("first"))
 	serve(t, first, l)
-	s := services(record(t, "a.test.", l.Addr().String(), 10, 0), record(t, "a.test.", startService(t, named("spare")), 20, 0))
+	s := services(record(t, "b.test.", l.Addr().String(), 10, 0), record(t, "a.test.", startService(t, named("spare")), 20, 0))
+	s.addresses["b.test."] = []string{l.Addr().(*net.TCPAddr).IP.String()}
 	o := everything("srv:///greeter.test.")
 	o.Resolver = s.resolver(t)
 	o.Routes[0].Retry = Retry{Attempts: 3}

@@ -1,6 +1,7 @@
 package grpcproxy
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -27,8 +28,6 @@ func startReflecting(t *testing.T, s service, register func(*grpc.Server)) (addr
 }
 
 func TestGatewayAnswersHealthForItselfAndItsBackends(t *testing.T) {
-	gone := listen(t)
-	_ = gone.Close()
 	own := grpchealth.NewServer()
 	own.SetServingStatus("asked.Service", healthpb.HealthCheckResponse_NOT_SERVING)
 	good := startReflecting(t, named("good"), func(s *grpc.Server) { healthpb.RegisterHealthServer(s, own) })
@@ -39,7 +38,7 @@ func TestGatewayAnswersHealthForItselfAndItsBackends(t *testing.T) {
 			{Pattern: "/method.Service/Call", To: []Weighted{{Backend: "good"}}},
 			{Pattern: "*", To: []Weighted{{Backend: "good"}}},
 		},
-		Backends: []Backend{{Name: "good", Targets: []string{good}}, {Name: "lost", Targets: []string{gone.Addr().String()}}},
+		Backends: []Backend{{Name: "good", Targets: []string{good}}, {Name: "lost", Targets: []string{nobody(t)}}},
 	}
 	client := healthpb.NewHealthClient(connect(t, startProxy(t, o)))
 	for service, want := range map[string]healthpb.HealthCheckResponse_ServingStatus{
@@ -50,10 +49,10 @@ func TestGatewayAnswersHealthForItselfAndItsBackends(t *testing.T) {
 		"method.Service": healthpb.HealthCheckResponse_SERVING,
 		"asked.Service":  healthpb.HealthCheckResponse_NOT_SERVING,
 	} {
-		r, err := client.Check(testContext(t), &healthpb.HealthCheckRequest{Service: service})
-		if err != nil || r.Status != want {
-			t.Errorf("%q: %v %v, want %v", service, r.GetStatus(), err, want)
-		}
+		eventually(t, fmt.Sprintf("%q is %v", service, want), func() bool { // who cannot be reached within reachWait is not serving
+			r, err := client.Check(testContext(t), &healthpb.HealthCheckRequest{Service: service})
+			return err == nil && r.Status == want
+		})
 	}
 	if _, err := client.Check(testContext(t), &healthpb.HealthCheckRequest{Service: "nobody.Knows"}); status.Code(err) != codes.NotFound {
 		t.Errorf("an unknown service: %v", err)
@@ -124,13 +123,13 @@ func TestReflectionOfAllBackendsIsOne(t *testing.T) {
 		reflectv1.ServerReflection_ServerReflectionInfo_FullMethodName, reflectv1alpha.ServerReflection_ServerReflectionInfo_FullMethodName,
 	} {
 		for _, symbol := range []string{"grpc.testing.TestService", "grpc.testing.ReconnectService", "grpc.health.v1.Health"} {
-			services, files := reflected(t, conn, method, symbol)
-			if !slices.Contains(services, symbol) || !slices.IsSorted(services) {
-				t.Errorf("%s: %s is not among %v", method, symbol, services)
-			}
-			if files == 0 {
-				t.Errorf("%s: there is no file of %s", method, symbol)
-			}
+			eventually(t, method+" tells of "+symbol, func() bool { // who does not answer within reflectWait is left out
+				services, files := reflected(t, conn, method, symbol)
+				if !slices.IsSorted(services) {
+					t.Errorf("%s: %v is not sorted", method, services)
+				}
+				return slices.Contains(services, symbol) && files > 0
+			})
 		}
 		if _, files := reflected(t, conn, method, "nobody.Knows"); files != 0 {
 			t.Errorf("%s: a file of what nobody knows", method)

@@ -79,9 +79,7 @@ func TestCallWithoutRouteIsUnimplemented(t *testing.T) {
 }
 
 func TestUnreachableBackendIsNamed(t *testing.T) {
-	l := listen(t)
-	o := everything(l.Addr().String())
-	_ = l.Close()
+	o := everything(nobody(t))
 	_, err := testgrpc.NewTestServiceClient(connect(t, startProxy(t, o))).UnaryCall(testContext(t), &testgrpc.SimpleRequest{})
 	if got := status.Convert(err); got.Code() != codes.Unavailable || !strings.Contains(got.Message(), `backend "b"`) {
 		t.Errorf("got %v", err)
@@ -89,7 +87,7 @@ func TestUnreachableBackendIsNamed(t *testing.T) {
 }
 
 func TestBackendComesBackAfterRestart(t *testing.T) {
-	l := listen(t)
+	l := listenApart(t)
 	first := grpc.NewServer()
 	testgrpc.RegisterTestServiceServer(first, named("first"))
 	go func() { _ = first.Serve(l) }()
@@ -185,7 +183,7 @@ func TestShutdownLetsCallsFinish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := listen(t)
+	l := listenApart(t)
 	served := make(chan error, 1)
 	go func() { served <- p.Serve(l) }()
 	client := testgrpc.NewTestServiceClient(connect(t, l.Addr().String()))

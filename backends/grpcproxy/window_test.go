@@ -79,7 +79,7 @@ func TestStoppedReaderStallsNobodyElse(t *testing.T) {
 	o.Metrics = metrics.New()
 	address := startProxy(t, o)
 	client := testgrpc.NewTestServiceClient(connect(t, address))
-	stalled, err := client.FullDuplexCall(testContext(t))
+	stalled, err := client.FullDuplexCall(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
