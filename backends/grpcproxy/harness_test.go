@@ -6,6 +6,7 @@ import (
 	"flag"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -171,10 +172,12 @@ func neighbour(t *testing.T, address string) (hurt func()) {
 		}
 	}()
 	<-first
-	return func() {
+	hurt = sync.OnceFunc(func() {
 		close(stop)
 		<-ended
-	}
+	})
+	t.Cleanup(hurt) // where the test has failed before it asked
+	return hurt
 }
 
 // eventually polls until what is true.
