@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -103,12 +104,13 @@ grpc "*" {
 // startHAProxy runs HAProxy, HTTP/2 on both sides, until the test ends.
 func startHAProxy(t *testing.T, backend string) (addr string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	host := net.IPv4(127, byte(1+rand.N(254)), byte(1+rand.N(254)), byte(1+rand.N(254))) // whose ports nobody else asks for
+	l, err := net.Listen("tcp", net.JoinHostPort(host.String(), "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	addr = l.Addr().String()
-	_ = l.Close() // HAProxy takes the port over; nobody else asks for it meanwhile
+	_ = l.Close() // HAProxy takes the port over
 	file := filepath.Join(t.TempDir(), "haproxy.cfg")
 	config := fmt.Sprintf(`defaults
   mode http

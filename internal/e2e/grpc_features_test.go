@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -158,10 +159,10 @@ func TestGatewayAnswersHealthAndReflection(t *testing.T) {
 		"": healthpb.HealthCheckResponse_SERVING, "first": healthpb.HealthCheckResponse_SERVING,
 		"grpc.testing.TestService": healthpb.HealthCheckResponse_SERVING,
 	} {
-		r, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{Service: service})
-		if err != nil || r.Status != want {
-			t.Errorf("health of %q: %v %v", service, r.GetStatus(), err)
-		}
+		eventually(t, patience, fmt.Sprintf("%q is %v", service, want), func() bool { // it is not where a connection takes a second
+			r, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{Service: service})
+			return err == nil && r.Status == want
+		})
 	}
 	stream, err := reflectv1.NewServerReflectionClient(conn).ServerReflectionInfo(ctx)
 	if err != nil {

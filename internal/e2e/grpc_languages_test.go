@@ -71,7 +71,7 @@ backend "peer" {
   grpc = ["`+languageServer(t, serve)+`"]
 }
 grpc "/peer.Echo/*" {
-  timeout = "30s"
+  timeout = "2m"
   retry {
     attempts = 2
   }
