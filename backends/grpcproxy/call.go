@@ -41,7 +41,7 @@ type call struct {
 	attempts  int           // streams opened at the backend
 	resent    int           // of these, by the route's retry policy
 	pause     *time.Timer   // until the next of these
-	avoid     *target       // where the last of these was
+	avoid     *target       // where the last of these was, or who has refused the call
 	hash      uint64        // for ring_hash
 	code      codes.Code    // how the call ended
 	since     time.Duration // on the proxy's clock
@@ -336,6 +336,7 @@ func (call *call) receiveReset(s *half, code http2.ErrCode, b *batch) {
 		return
 	}
 	if s == call.server && code == http2.ErrCodeRefusedStream { // section 8.7: not processed
+		call.avoid = s.conn.role.(*backendConn).target
 		call.lost(s, true, b)
 		return
 	}
@@ -384,7 +385,11 @@ func (call *call) lost(s *half, unseen bool, b *batch) {
 		return
 	}
 	call.server = nil
-	call.fail(codes.Unavailable, fmt.Sprintf("the connection to backend %q was lost", call.backend.Name), b)
+	problem := "the connection to backend %q was lost"
+	if unseen {
+		problem = "backend %q would not take the call"
+	}
+	call.fail(codes.Unavailable, fmt.Sprintf(problem, call.backend.Name), b)
 }
 
 // abandon ends a call whose caller is gone.

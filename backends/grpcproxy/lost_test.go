@@ -55,6 +55,35 @@ func TestCallThatBackendRefusedIsAnsweredByAnother(t *testing.T) {
 	}
 }
 
+// TestRefusedCallWaitsForATargetThatIsBeingConnected has the other target say nothing before the call was refused.
+func TestRefusedCallWaitsForATargetThatIsBeingConnected(t *testing.T) {
+	const enough = 100 // more refusals than there may be
+	refused := make(chan struct{}, enough)
+	refusing := rawBackend(t, func(p *rawPeer) {
+		p.until(func(f http2.Frame) bool {
+			if is[*http2.MetaHeadersFrame](f) {
+				_ = p.WriteRSTStream(f.Header().StreamID, http2.ErrCodeRefusedStream)
+				refused <- struct{}{}
+			}
+			return false
+		})
+	})
+	l := listen(t)
+	client := testgrpc.NewTestServiceClient(connect(t, startProxy(t, everything(refusing, l.Addr().String())), grpc.WithDisableRetry()))
+	answered := make(chan error, 1)
+	go func() {
+		_, err := client.UnaryCall(testContext(t), &testgrpc.SimpleRequest{})
+		answered <- err
+	}()
+	<-refused
+	server := grpc.NewServer()
+	testgrpc.RegisterTestServiceServer(server, named("late"))
+	serve(t, server, l)
+	if err := <-answered; err != nil || len(refused) > 0 {
+		t.Errorf("got %v, after %d more refusals", err, len(refused))
+	}
+}
+
 func TestTargetThatCannotBeReachedCostsNoCall(t *testing.T) {
 	client := testgrpc.NewTestServiceClient(connect(t, startProxy(t, everything(nobody(t), startService(t, named("good"))))))
 	for range 20 {
