@@ -226,7 +226,7 @@ func (call *call) request(p []byte, end bool, b *batch) {
 		}
 		call.server.sendData(p, end, b)
 	} else if !kept {
-		call.fail(codes.ResourceExhausted, "the gateway's buffers are full", b)
+		call.outgrow(b)
 	}
 }
 

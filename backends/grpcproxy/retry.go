@@ -3,6 +3,7 @@ package grpcproxy
 // Retries by configuration: gRFC A6. That a backend has not seen a call is another matter, see lost in call.go.
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"sync/atomic"
@@ -96,6 +97,18 @@ func (call *call) tryAgain(code codes.Code, pushback string) bool {
 	}
 	call.pause = time.AfterFunc(wait, call.again)
 	return true
+}
+
+// outgrow ends a call that is between two attempts and of which no more can be kept: what is known of the first of them stands.
+func (call *call) outgrow(b *batch) {
+	switch {
+	case call.proxy.budget.spent():
+		call.fail(codes.ResourceExhausted, "the gateway's buffers are full", b)
+	case call.code != codes.OK:
+		call.fail(call.code, fmt.Sprintf("backend %q failed, and the call became too large to be tried again", call.backend.Name), b)
+	default:
+		call.fail(codes.Unavailable, fmt.Sprintf("backend %q was lost, and the call became too large to be tried again", call.backend.Name), b)
+	}
 }
 
 // again is the timer's.

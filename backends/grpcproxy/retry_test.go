@@ -93,6 +93,35 @@ func TestCallLargerThanTheBufferIsNotTriedAgain(t *testing.T) {
 	}
 }
 
+// TestCallThatOutgrowsTheBufferEndsAsItsLastAttemptDid has the caller go on sending while the next attempt is waited for.
+func TestCallThatOutgrowsTheBufferEndsAsItsLastAttemptDid(t *testing.T) {
+	o := everything(startService(t, service{bidi: func(s testgrpc.TestService_FullDuplexCallServer) error {
+		if _, err := s.Recv(); err != nil {
+			return err
+		}
+		return status.Error(codes.Aborted, "not now")
+	}}))
+	o.Metrics = metrics.New()
+	o.Routes[0].Retry = Retry{Attempts: 2, On: []codes.Code{codes.Aborted}, BackoffFirst: time.Hour}
+	stream, err := testgrpc.NewTestServiceClient(connect(t, startProxy(t, o), grpc.WithDisableRetry())).FullDuplexCall(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := &testgrpc.StreamingOutputCallRequest{Payload: &testgrpc.Payload{Body: make([]byte, replayBytesMax-1000)}}
+	if err := stream.Send(large); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "another attempt is arranged", func() bool {
+		return counted(t, o.Metrics.GRPC.Retries.WithLabelValues("*", "*", "sent")) == 1
+	})
+	if err := stream.Send(large); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.Aborted {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestCallWhoseResponseHasBegunIsNotTriedAgain(t *testing.T) {
 	var calls atomic.Int64
 	o := everything(startService(t, service{bidi: func(s testgrpc.TestService_FullDuplexCallServer) error {
