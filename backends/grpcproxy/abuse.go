@@ -5,7 +5,9 @@ package grpcproxy
 //   - Streams reset by the caller, or by us for its errors (CVE-2023-44487 "rapid reset", CVE-2025-8671): each costs a
 //     backend a call. resetsBurst at once, then resetsPerSecond.
 //   - PING, SETTINGS, PRIORITY, empty DATA, empty CONTINUATION (CVE-2019-9512, -9515, -9513, -9518, CVE-2024-27316):
-//     nuisancesMax in a row without any frame of an open stream in between.
+//     nuisancesMax in a row without any frame of an open stream in between, then nuisancesPerSecond: a peer may ask for years
+//     whether we are still there.
+//   - Interim responses (1xx), each of which the caller would have to be told: interimMax a call.
 //   - Answers that are not read: controlBytesMax (output.go). Header blocks: blockreader.go. Frames and header blocks
 //     that are never finished: frameWait (watch.go).
 //
@@ -21,6 +23,9 @@ const (
 	resetsBurst     = 1000
 	resetsPerSecond = 500
 	nuisancesMax    = 10000
+
+	nuisancesPerSecond = 10
+	interimMax         = 10
 )
 
 // rate allows a burst, and then so many a second. The zero rate has its whole burst.
@@ -46,11 +51,18 @@ func (r *rate) allow(now time.Duration, burst, perSecond int) bool {
 // nuisance counts a frame that carries no call forward.
 func (c *conn) nuisance() error {
 	c.mu.Lock()
-	c.nuisances++
-	over := c.nuisances > nuisancesMax
+	allowed := c.nuisances.allow(time.Duration(c.readAt.Load()), nuisancesMax, nuisancesPerSecond)
 	c.mu.Unlock()
-	if over {
+	if !allowed {
 		return c.calm("nuisance", "too many frames that are of no use")
+	}
+	return nil
+}
+
+// emptyData counts a DATA frame on an open stream that brings nothing.
+func (c *conn) emptyData() error {
+	if !c.empty.allow(time.Duration(c.readAt.Load()), nuisancesMax, nuisancesPerSecond) {
+		return c.calm("nuisance", "too many empty DATA frames")
 	}
 	return nil
 }

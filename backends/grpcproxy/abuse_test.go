@@ -2,6 +2,7 @@ package grpcproxy
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,36 @@ func TestAbusiveCallerIsEndedAndHurtsNobody(t *testing.T) {
 			}
 			_ = p.conn.Close()
 			<-ended
+		})
+	}
+}
+
+// TestIdlePeerMayAskForEver has a peer send a PING and an empty DATA frame a second for as long as nothing else happens, and then
+// as many at once as are too many.
+func TestIdlePeerMayAskForEver(t *testing.T) {
+	p, err := New(everything("127.0.0.1:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = p.Shutdown(testContext(t)) }()
+	near, _ := net.Pipe()
+	cc := &callerConn{}
+	cc.conn = newConn(p, near, cc)
+	defer cc.drop()
+	for name, count := range map[string]func() error{"PING": cc.nuisance, "DATA": cc.emptyData} {
+		t.Run(name, func(t *testing.T) {
+			for n := range 5 * nuisancesMax {
+				cc.readAt.Store(int64(n) * int64(time.Second))
+				if err := count(); err != nil {
+					t.Fatalf("after %d seconds: %v", n, err)
+				}
+			}
+			for range 2*nuisancesMax + 1 {
+				if count() != nil {
+					return
+				}
+			}
+			t.Errorf("%d at once are not too many", 2*nuisancesMax+1)
 		})
 	}
 }

@@ -259,6 +259,9 @@ func (call *call) receiveHeaders(s *half, fields []hpack.HeaderField, end, tooLa
 		if end {
 			return malformed(s.id, "an interim response with END_STREAM")
 		}
+		if s.interim++; s.interim > interimMax {
+			return malformed(s.id, "too many interim responses")
+		}
 		call.caller.sendHeaders(fields, false, b)
 		return nil
 	}

@@ -82,7 +82,7 @@ type conn struct {
 
 	// misdirected tells which authorities the caller's TLS session was not opened for; nil: it may ask for all.
 	misdirected func(authority string) bool
-	empty       int // DATA frames without data
+	empty       rate // DATA frames without data
 
 	readAt       atomic.Int64 // when bytes came last, on the proxy's clock
 	partialSince atomic.Int64 // since when a frame or a header block is unfinished; 0: none is
@@ -111,7 +111,7 @@ type conn struct {
 	blockedLast   *half
 	ownResets     []uint32
 	ownReset      int  // the place in ownResets to overwrite next
-	nuisances     int  // frames in a row that carried no call forward
+	nuisances     rate // frames in a row that carried no call forward
 	draining      bool // no new streams; hang up after the last
 	hangUp        bool // close when everything is written
 	finish        bool // send FIN when everything is written
@@ -372,7 +372,7 @@ func (c *conn) stream(id uint32) *half {
 	c.mu.Lock()
 	s := c.streams[id]
 	if s != nil {
-		c.nuisances = 0
+		c.nuisances.used = 0
 	}
 	c.mu.Unlock()
 	return s

@@ -25,8 +25,9 @@ type half struct {
 	owed    int   // passed on and not yet given back
 	length  int64 // of the body that is still to come by content-length; -1: not given
 	meter   meter
-	began   bool // the first header block has come (of a backend: the final one, not 1xx)
-	recvEnd bool // the peer sent END_STREAM
+	began   bool  // the first header block has come (of a backend: the final one, not 1xx)
+	recvEnd bool  // the peer sent END_STREAM
+	interim uint8 // 1xx that a backend has sent
 
 	sendWindow int64
 	queue      queue               // DATA that could not be sent yet

@@ -146,6 +146,11 @@ func TestBackendThatBreaksTheProtocol(t *testing.T) {
 		"upper-case field": {codes.Internal, func(p *rawPeer) { _ = p.respond(1, false, ":status", "200", "X", "y") }},
 		"data first":       {codes.Internal, func(p *rawPeer) { _ = p.WriteData(1, true, nil) }},
 		"1xx first":        {codes.OK, func(p *rawPeer) { _ = p.respond(1, false, ":status", "103"); _ = p.grpcOK(1) }},
+		"1xx flood": {codes.Internal, func(p *rawPeer) {
+			for range interimMax + 1 {
+				_ = p.respond(1, false, ":status", "103")
+			}
+		}},
 		"PING flood": {codes.Unavailable, func(p *rawPeer) {
 			for p.WritePing(false, [8]byte{}) == nil {
 			}

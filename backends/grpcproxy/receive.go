@@ -66,8 +66,8 @@ func (c *conn) receiveData(h frameHeader, p []byte) error {
 		return c.stray(h.stream)
 	}
 	if len(p) == 0 && !h.has(http2.FlagDataEndStream) {
-		if c.empty++; c.empty > nuisancesMax {
-			return c.calm("nuisance", "too many empty DATA frames")
+		if err := c.emptyData(); err != nil {
+			return err
 		}
 	}
 	s.call.mu.Lock()

@@ -65,7 +65,7 @@ func (c *conn) sendData(s *half, p []byte, end bool, b *batch) (n int, all bool)
 		}
 		c.out.appendData(s.id, end && k == rest, p[n:n+k])
 		b.touch(c)
-		c.nuisances = 0
+		c.nuisances.used = 0
 		s.sendWindow -= int64(k)
 		c.sendWindow -= int64(k)
 		if n += k; n == len(p) {
