@@ -28,6 +28,9 @@ import (
 // tracesPath is where collectors take spans (OTLP/HTTP, "OTLP/HTTP Request").
 const tracesPath = "/v1/traces"
 
+// methodBytesMax is how much of a method's name a span tells. Callers choose names, and the queue holds many spans.
+const methodBytesMax = 200
+
 // Options of a Tracer. Endpoint is required.
 type Options struct {
 	Endpoint string                 // http://host:port or https://host:port; without a path spans go to /v1/traces there
@@ -82,11 +85,20 @@ func (s *Switch) Start(entry, method, traceparent, tracestate string) *Span {
 		return nil
 	}
 	caller := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": traceparent, "tracestate": tracestate})
-	service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
-	ctx, span := t.tracer.Start(caller, strings.TrimPrefix(method, "/"), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
+	method = told(strings.TrimPrefix(method, "/"))
+	service, name, _ := strings.Cut(method, "/")
+	ctx, span := t.tracer.Start(caller, method, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
 		attribute.String("rpc.system", "grpc"), attribute.String("rpc.service", service), attribute.String("rpc.method", name),
 		attribute.String("gateway.entry", entry)))
 	return &Span{ctx, span}
+}
+
+// told is what a span tells of a method's name: valid UTF-8, or OTLP could not carry the span, nor any that is sent with it.
+func told(method string) string {
+	if len(method) > methodBytesMax {
+		method = strings.Clone(method[:methodBytesMax])
+	}
+	return strings.ToValidUTF8(method, "\uFFFD")
 }
 
 // Span is a call that goes on.
