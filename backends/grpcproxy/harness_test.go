@@ -45,12 +45,16 @@ func listen(t testing.TB) net.Listener {
 // uses, so that nobody is there until the test itself listens again. A port of 127.0.0.1 is soon another test's.
 func listenApart(t *testing.T) net.Listener {
 	t.Helper()
-	host := net.IPv4(127, byte(1+rand.N(254)), byte(1+rand.N(254)), byte(1+rand.N(254)))
-	l, err := net.Listen("tcp", net.JoinHostPort(host.String(), "0"))
+	l, err := net.Listen("tcp", net.JoinHostPort(apart(), "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
+}
+
+// apart is an address of the loopback network.
+func apart() string {
+	return net.IPv4(127, byte(1+rand.N(254)), byte(1+rand.N(254)), byte(1+rand.N(254))).String()
 }
 
 // nobody is an address at which nobody listens.

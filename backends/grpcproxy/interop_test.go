@@ -2,10 +2,12 @@ package grpcproxy
 
 import (
 	"context"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -161,7 +163,7 @@ func TestInteropORCA(t *testing.T) {
 }
 
 // startInteropProgram builds and runs google.golang.org/grpc/interop/server, and returns when it listens. The program
-// takes its port by number, so another socket may have it by then: it is started again on another.
+// takes its port by number, one that the system gives to nobody who asks for any; where it is taken, it is started again on another.
 func startInteropProgram(t *testing.T) (address string) {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "server")
@@ -169,9 +171,7 @@ func startInteropProgram(t *testing.T) (address string) {
 		t.Fatalf("build the interop server: %v\n%s", err, out)
 	}
 	for range 5 {
-		l := listen(t)
-		address = l.Addr().String()
-		_ = l.Close()
+		address = net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+rand.N(10000)))
 		if runInteropProgram(t, program, address) {
 			return address
 		}

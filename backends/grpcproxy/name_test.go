@@ -103,6 +103,39 @@ func startOn(t *testing.T, address, name string) *grpc.Server {
 	return server
 }
 
+// startOnOnePort serves each name on an address of its own, all of them on one port.
+func startOnOnePort(t *testing.T, names ...string) (addresses []string, port string) {
+	t.Helper()
+	var all []net.Listener
+	for range 100 { // a program that listens on all addresses may have the port
+		l := listenApart(t)
+		all, port = []net.Listener{l}, strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+		for len(all) < len(names) {
+			next, err := net.Listen("tcp", net.JoinHostPort(apart(), port))
+			if err != nil {
+				break
+			}
+			all = append(all, next)
+		}
+		if len(all) == len(names) {
+			break
+		}
+		for _, l := range all {
+			_ = l.Close()
+		}
+	}
+	if len(all) != len(names) {
+		t.Fatal("no port is free on every address")
+	}
+	for i, name := range names {
+		server := grpc.NewServer()
+		testgrpc.RegisterTestServiceServer(server, named(name))
+		serve(t, server, all[i])
+		addresses = append(addresses, all[i].Addr().(*net.TCPAddr).IP.String())
+	}
+	return addresses, port
+}
+
 // answerers makes calls until each of names has answered, and none else.
 func answerers(t *testing.T, client testgrpc.TestServiceClient, names ...string) {
 	t.Helper()
@@ -126,13 +159,8 @@ func answerers(t *testing.T, client testgrpc.TestServiceClient, names ...string)
 
 func TestNameIsLookedUpAgain(t *testing.T) {
 	t.Parallel()
-	_, port, err := net.SplitHostPort(startService(t, named("one"))) // on 127.0.0.1
-	if err != nil {
-		t.Fatal(err)
-	}
-	startOn(t, "127.0.0.2:"+port, "two")
-	startOn(t, "127.0.0.3:"+port, "three")
-	s := &nameServer{addresses: map[string][]string{"greeter.test.": {"127.0.0.1", "127.0.0.2"}}}
+	at, port := startOnOnePort(t, "one", "two", "three")
+	s := &nameServer{addresses: map[string][]string{"greeter.test.": at[:2]}}
 	o := everything("dns:///greeter.test.:" + port)
 	o.Resolver = s.resolver(t)
 	p, err := New(o)
@@ -141,7 +169,7 @@ func TestNameIsLookedUpAgain(t *testing.T) {
 	}
 	client := testgrpc.NewTestServiceClient(connect(t, serveProxy(t, p)))
 	answerers(t, client, "one", "two")
-	s.set(func() { s.addresses["greeter.test."] = []string{"127.0.0.2", "127.0.0.3"} })
+	s.set(func() { s.addresses["greeter.test."] = at[1:] })
 	p.table.Load().rest[0].backends[0].askAgain() // as a lost connection does
 	answerers(t, client, "two", "three")
 }
@@ -149,13 +177,8 @@ func TestNameIsLookedUpAgain(t *testing.T) {
 // Of two names one may be gone for a while: its targets are still there.
 func TestNameThatCannotBeLookedUpKeepsItsTargetsBesideAnother(t *testing.T) {
 	t.Parallel()
-	_, port, err := net.SplitHostPort(startService(t, named("one"))) // on 127.0.0.1
-	if err != nil {
-		t.Fatal(err)
-	}
-	startOn(t, "127.0.0.2:"+port, "two")
-	startOn(t, "127.0.0.3:"+port, "three")
-	s := &nameServer{addresses: map[string][]string{"old.test.": {"127.0.0.1"}, "new.test.": {"127.0.0.2"}}}
+	at, port := startOnOnePort(t, "one", "two", "three")
+	s := &nameServer{addresses: map[string][]string{"old.test.": at[:1], "new.test.": at[1:2]}}
 	o := everything("old.test.:"+port, "new.test.:"+port)
 	o.Resolver = s.resolver(t)
 	p, err := New(o)
@@ -166,7 +189,7 @@ func TestNameThatCannotBeLookedUpKeepsItsTargetsBesideAnother(t *testing.T) {
 	answerers(t, client, "one", "two")
 	s.set(func() {
 		delete(s.addresses, "old.test.")
-		s.addresses["new.test."] = []string{"127.0.0.3"}
+		s.addresses["new.test."] = at[2:]
 	})
 	p.table.Load().rest[0].backends[0].askAgain()
 	answerers(t, client, "one", "three")
