@@ -64,7 +64,7 @@ func (call *call) start(r request, fields []hpack.HeaderField, b *batch) {
 		call.refuseAtEnd(b)
 		return
 	}
-	if call.route == nil {
+	if call.route == nil && r.path[0] == '/' { // or it names no method: RFC 9113 section 8.3.1
 		call.route = call.proxy.table.Load().find(r.path, fields)
 		if call.route != nil {
 			call.trace(r.path, fields)

@@ -78,6 +78,23 @@ func TestCallWithoutRouteIsUnimplemented(t *testing.T) {
 	}
 }
 
+// TestMethodWithoutASlashGoesNowhere has a caller try to get past the rules of a service: some servers know the method all the same.
+func TestMethodWithoutASlashGoesNowhere(t *testing.T) {
+	o := everything(startService(t, named("b")))
+	o.Routes = append(o.Routes, Route{Pattern: "/grpc.testing.TestService/*", ConcurrentMax: 1, To: o.Routes[0].To})
+	proxy, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := rawCaller(t, serveProxy(t, proxy))
+	p.must(p.respond(1, true, ":method", "POST", ":scheme", "http", ":path", "grpc.testing.TestService/UnaryCall",
+		"content-type", "application/grpc"))
+	p.wantStatus(1, "12")
+	if n := proxy.Status().Backends[0].Started; n != 0 {
+		t.Errorf("the backend got %d calls", n)
+	}
+}
+
 func TestUnreachableBackendIsNamed(t *testing.T) {
 	o := everything(nobody(t))
 	_, err := testgrpc.NewTestServiceClient(connect(t, startProxy(t, o))).UnaryCall(testContext(t), &testgrpc.SimpleRequest{})
