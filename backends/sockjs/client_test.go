@@ -191,16 +191,14 @@ func (s *stream) ends() {
 }
 
 // occupy begins a request that waits, and returns once the session knows it.
-func (g *gatewayUnderTest) occupy(t testing.TB, url, name string) *stream {
+func (g *gatewayUnderTest) occupy(t testing.TB, method, url string) *stream {
 	t.Helper()
-	if name == "" {
-		name = strings.Split(strings.TrimPrefix(url, g.url), "/")[2]
-	}
+	name := strings.Split(strings.TrimPrefix(url, g.url), "/")[2]
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		response, err := browser.Do(request(t, http.MethodPost, url, "").WithContext(ctx))
+		response, err := browser.Do(request(t, method, url, "").WithContext(ctx))
 		if err == nil {
 			response.Body.Close()
 		}
@@ -249,6 +247,7 @@ func (s *socket) say(text string) {
 
 func (s *socket) hear(want string) {
 	s.t.Helper()
+	s.SetReadDeadline(time.Now().Add(patience))
 	if _, got, err := s.ReadMessage(); err != nil || string(got) != want {
 		s.t.Fatalf("the WebSocket says %q (%v), want %q", got, err, want)
 	}
@@ -257,6 +256,7 @@ func (s *socket) hear(want string) {
 // closed waits for the end, and returns the reason if one was given.
 func (s *socket) closed() (reason string) {
 	s.t.Helper()
+	s.SetReadDeadline(time.Now().Add(patience))
 	_, got, err := s.ReadMessage()
 	if err == nil {
 		s.t.Fatalf("the WebSocket says %q, want it closed", got)

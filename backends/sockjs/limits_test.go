@@ -2,6 +2,7 @@ package sockjs
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -70,9 +71,16 @@ func stalled(t *testing.T, count *atomic.Int64) {
 }
 
 func TestBrowserThatNeverReadsIsClosedAlone(t *testing.T) {
-	g := start(t, Options{Block: "chat", SendBufferBytesMax: 64 << 10, WriteTimeout: 200 * time.Millisecond})
+	const fillBytesMax = 64 << 20 // more than all buffers on the way to a browser hold
+	g := start(t, Options{
+		Block: "chat", SendBufferBytesMax: 64 << 10, WriteTimeout: 200 * time.Millisecond,
+		DisconnectDelay: time.Minute, // for which the poller can ask what became of it, however long the other one takes
+	})
 	p := g.run(nil)
-	dial(t, g.session()+"/websocket") // and reads nothing
+	never := dial(t, g.session()+"/websocket") // and reads nothing
+	if err := never.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
 	lazy := p.expect(typeConnect, "")
 	url := g.session()
 	post(t, url+"/xhr", "").is(200, "o\n") // and polls no more
@@ -82,7 +90,11 @@ func TestBrowserThatNeverReadsIsClosedAlone(t *testing.T) {
 	awake := p.expect(typeConnect, "")
 
 	gone := map[string]bool{}
-	for filler := strings.Repeat("x", 16<<10); len(gone) < 2; {
+	filler := strings.Repeat("x", 48<<10)
+	for sent := 0; len(gone) < 2; sent += len(filler) {
+		if sent > fillBytesMax {
+			t.Fatalf("of the two that do not read %d were closed", len(gone))
+		}
 		for _, id := range []string{lazy, poller, awake} {
 			p.say(typeMessage, id, filler)
 		}
@@ -131,7 +143,7 @@ func TestMessageThatIsTooBigEndsItsSession(t *testing.T) {
 }
 
 func TestWhatABrowserDoesNotGetIsCounted(t *testing.T) {
-	g := start(t, Options{Block: "chat", DisconnectDelay: 500 * time.Millisecond})
+	g := start(t, Options{Block: "chat", DisconnectDelay: 2 * time.Second})
 	p := g.run(nil)
 	for _, end := range []string{typeDisconnect, ""} { // by the program, by the browser
 		post(t, g.session()+"/xhr", "").is(200, "o\n")

@@ -203,7 +203,7 @@ func TestProtocol(t *testing.T) {
 		post(t, url+"/xhr_send", `["a"]`).is(204, "")
 		post(t, url+"/xhr", "").is(200, "a[\"a\"]\n")
 		post(t, g.url+"/000/bad_session/xhr_send", `["a"]`).status(404)
-		waiting := g.occupy(t, url+"/xhr", "")
+		waiting := g.occupy(t, http.MethodPost, url+"/xhr")
 		post(t, url+"/xhr", "").is(200, "c[2010,\"Another connection still open\"]\n")
 		waiting.leave()
 	})

@@ -156,7 +156,7 @@ func TestHandlingClose(t *testing.T) {
 		g := echoService(t)
 		url := g.session()
 		post(t, url+"/xhr", "").is(200, "o\n")
-		waiting := g.occupy(t, url+"/xhr", "")
+		waiting := g.occupy(t, http.MethodPost, url+"/xhr")
 		post(t, url+"/xhr", "").is(200, busy)
 		waiting.leave()
 		g.abandoned(t)

@@ -43,11 +43,11 @@ func visitors(g *gatewayUnderTest) map[endpoint]func(t *testing.T) visitor {
 			return visitor{poster(t, url, "/xhr_send"), s.leave}
 		}
 	}
-	polling := func(e endpoint, open func(t *testing.T, url string), send string) func(*testing.T) visitor {
+	polling := func(method, poll, send string) func(*testing.T) visitor {
 		return func(t *testing.T) visitor {
 			url := g.session()
-			open(t, url)
-			return visitor{poster(t, url, send), func() {}}
+			ask(t, method, url+poll, "").status(200)
+			return visitor{poster(t, url, send), g.occupy(t, method, url+poll).leave}
 		}
 	}
 	socket := func(framed bool) func(*testing.T) visitor {
@@ -67,14 +67,14 @@ func visitors(g *gatewayUnderTest) map[endpoint]func(t *testing.T) visitor {
 		xhrStreamingPath: streaming(xhrStreamingPath, http.MethodPost, "", "o\n"),
 		eventSourcePath:  streaming(eventSourcePath, http.MethodGet, "", "data: o"),
 		htmlFilePath:     streaming(htmlFilePath, http.MethodGet, "?c=f", `p("o")`),
-		xhrPath:          polling(xhrPath, func(t *testing.T, url string) { post(t, url+"/xhr", "").is(200, "o\n") }, "/xhr_send"),
-		jsonpPath:        polling(jsonpPath, func(t *testing.T, url string) { get(t, url+"/jsonp?c=f").status(200) }, "/jsonp_send"),
+		xhrPath:          polling(http.MethodPost, "/xhr", "/xhr_send"),
+		jsonpPath:        polling(http.MethodGet, "/jsonp?c=f", "/jsonp_send"),
 	}
 }
 
 func TestProgramHearsEachBrowserFromConnectToDisconnectInOrder(t *testing.T) {
 	const messages = 10
-	g := start(t, Options{Prefix: "/chat", DisconnectDelay: time.Second}) // longer than sending takes on a busy machine
+	g := start(t, Options{Prefix: "/chat", DisconnectDelay: 3 * time.Second}) // until a poll follows the one before
 	p := g.run(nil)
 	ids := map[string]bool{}
 	for transport, visit := range visitors(g) {
