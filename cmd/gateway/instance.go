@@ -64,7 +64,7 @@ type instance struct {
 	history   history
 	draining  atomic.Bool
 	upgrading atomic.Bool    // set under mu: it keeps changes out
-	running   sync.WaitGroup // what serves a listener
+	running   sync.WaitGroup // what serves a listener, and an upgrade
 	retiring  sync.WaitGroup // what was retired and has not ended
 	cut       atomic.Int64   // connections that did not end in time
 

@@ -35,7 +35,9 @@ func (i *instance) upgrade() (pid int, err error) {
 		return 0, err
 	}
 	i.upgrading.Store(true)
+	i.running.Add(1) // a stop waits until the new process has ended
 	i.mu.Unlock()
+	defer i.running.Done()
 	defer i.upgrading.Store(false)
 	i.log.Info("upgrading: starting another process")
 	pid, err = i.sockets.Pass(i.stopping, upgradeWait)

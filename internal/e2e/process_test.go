@@ -149,7 +149,11 @@ func (g *gatewayProcess) waitExit(limit time.Duration) {
 		case <-g.exited:
 		case <-time.After(stopWait):
 			g.cmd.Process.Kill()
-			<-g.exited
+			select {
+			case <-g.exited:
+			case <-time.After(stopWait):
+				g.t.Fatalf("it has ended, but a process that it started holds its log open:\n%s", g.log.tail(60))
+			}
 		}
 	}
 	if g.err != nil {
