@@ -25,6 +25,7 @@ import (
 // Limits towards those who ask.
 const (
 	readHeaderTimeout = 5 * time.Second
+	bodyTimeout       = 5 * time.Second // for a request's body, which nothing here reads
 	idleTimeout       = time.Minute
 	headerBytesMax    = 16 << 10
 )
@@ -48,11 +49,21 @@ type Server struct{ http http.Server }
 // New makes a server; Serve starts it.
 func New(o Options) *Server {
 	return &Server{http.Server{
-		Handler:           Handler(o),
+		Handler:           withinBodyTimeout(Handler(o)),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytesMax,
 	}}
+}
+
+// withinBodyTimeout ends a connection whose request's body does not come: net/http waits for it, with no limit of its own.
+func withinBodyTimeout(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // one that has ended needs none
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // Serve answers on l until Shutdown, and then returns nil.

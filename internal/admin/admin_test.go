@@ -7,8 +7,11 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/test/bufconn"
 )
 
 func ask(t *testing.T, o Options, method, path, authorization string) (code int, body string) {
@@ -169,6 +172,37 @@ func TestPageOfAnotherSiteChangesNothing(t *testing.T) {
 	if w.Code != http.StatusForbidden {
 		t.Errorf("answered %d", w.Code)
 	}
+}
+
+// TestRequestThatOwesABodyDoesNotStay has one come, without a token, whose body never does.
+func TestRequestThatOwesABodyDoesNotStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := bufconn.Listen(1 << 16)
+		server := New(options())
+		ended := make(chan error, 1)
+		go func() { ended <- server.Serve(memory) }()
+		c, err := memory.DialContext(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.SetDeadline(time.Now().Add(2 * bodyTimeout)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(c, "POST /reload HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if said, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(said), "HTTP/1.1 200 ") {
+			t.Errorf("answered %q, %v; want 200 and the end", said, err)
+		}
+		c.Close()
+		if err := server.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestPageLoadsFromNowhereElse: neither its files nor the policy for them name another place.

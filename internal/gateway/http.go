@@ -13,6 +13,7 @@ import (
 // Limits towards HTTP/1.1 clients.
 const (
 	httpReadHeaderTimeout = 10 * time.Second
+	httpBodyTimeout       = 20 * time.Second // for a request's body, unless a handler sets another
 	httpWriteTimeout      = 30 * time.Second // of a response; handlers that go on for longer put it off
 	httpIdleTimeout       = 2 * time.Minute
 	httpHeaderBytesMax    = 64 << 10
@@ -52,6 +53,9 @@ func newHTTPServer(current func() *Table, log *slog.Logger) *httpServer {
 	return &httpServer{http.Server{
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.ContentLength != 0 { // net/http waits for the body before it answers, even one that no handler reads
+				_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(httpBodyTimeout)) // one that has ended needs none
+			}
 			if c, ok := r.Context().Value(connKey{}).(misdirecter); ok && c.Misdirected(r.Host) {
 				refuseHTTP(w, http.StatusMisdirectedRequest, "This connection was opened for another name. Open one for this.\n")
 				return
