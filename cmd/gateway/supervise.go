@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -35,10 +36,31 @@ func statesReloading() []string {
 // notifier tells the service manager, if there is one.
 func notifier(log *slog.Logger) func(state ...string) {
 	return func(state ...string) {
-		if _, err := daemon.SdNotify(false, strings.Join(state, "\n")); err != nil {
+		if err := notify(strings.Join(state, "\n")); err != nil {
 			log.Warn("the service manager was not told", "state", strings.Join(state, " "), "error", err)
 		}
 	}
+}
+
+// notifyWait is how long a service manager that does not read may keep a reload or a stop waiting. daemon.SdNotify has no limit.
+const notifyWait = time.Second
+
+// notify sends a state to where the environment says, if it does (sd_notify(3)).
+func notify(state string) error {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return nil
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetWriteDeadline(time.Now().Add(notifyWait)); err != nil {
+		return err
+	}
+	_, err = conn.Write([]byte(state))
+	return err
 }
 
 // feedWatchdog tells the service manager that all is well, twice in the time after which it would end this process, until stop

@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -104,6 +105,18 @@ func TestServiceManagerIsTold(t *testing.T) {
 	g.signal(syscall.SIGTERM)
 	n.wait("STOPPING=1")
 }
+
+// TestServiceManagerThatDoesNotListenHoldsNothingUp never reads what it is told: its socket fills.
+func TestServiceManagerThatDoesNotListenHoldsNothingUp(t *testing.T) {
+	newNotifySocket(t)
+	t.Setenv("WATCHDOG_USEC", fmt.Sprint((20 * time.Millisecond).Microseconds()))
+	g := startGateway(t, fmt.Sprintf("listen \"127.0.0.1:0\" { name = \"public\" }\nrelay \"echo\" { dial = [\"tcp://%s\"] }\nadmin { listen = \"127.0.0.1:0\" }\n", echoServer(t)))
+	g.waitLog(`the service manager was not told.*WATCHDOG=1.*timeout`, startWait)
+	if code, body := g.post("/reload"); code != http.StatusOK {
+		t.Errorf("a reload was answered %d %s", code, body)
+	}
+	must(t, goodClient(g.addr("public")))
+} // and it can be stopped
 
 // TestDrainingProcessOutlivesTheStopOfItsSuccessor: systemd sends TERM to every process of a service that is stopped.
 func TestDrainingProcessOutlivesTheStopOfItsSuccessor(t *testing.T) {
