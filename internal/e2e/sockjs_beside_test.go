@@ -36,7 +36,7 @@ grpc "*" {
 			time.Sleep(time.Millisecond) // a program that does not keep up
 			return nil
 		case m[2] == "feed me":
-			all := make([][]string, 100)
+			all := make([][]string, 400) // more than all buffers on the way to a browser hold
 			for i := range all {
 				all[i] = []string{"message", m[1], filler}
 			}

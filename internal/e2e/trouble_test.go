@@ -171,7 +171,8 @@ type resolver struct {
 
 func startResolver(t *testing.T, answer string) *resolver {
 	t.Helper()
-	r := &resolver{host: "127.53.53.53"}
+	pid := os.Getpid() // each run of the tests has an address of its own
+	r := &resolver{host: net.IPv4(127, 53, byte(pid>>8), byte(pid)).String()}
 	c, err := new(net.ListenConfig).ListenPacket(context.Background(), "udp", net.JoinHostPort(r.host, "53"))
 	must(t, err)
 	t.Cleanup(func() { c.Close() })
