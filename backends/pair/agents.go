@@ -66,6 +66,29 @@ func (r *Rendezvous) report(w *worker, load int) {
 	room.fix(id)
 }
 
+// errHangs is why the slots of an agent are closed that did not answer on one of them.
+var errHangs = errors.New("pair: its agent does not answer")
+
+// dismiss ends the free slots of an agent that hangs: each of them would cost a client as long a wait. One that lives comes back.
+func (r *Rendezvous) dismiss(room *room, id *identity) {
+	r.mu.Lock()
+	var slots []*worker
+	for e := id.free.Front(); e != nil; e = e.Next() {
+		if w := e.Value.(*worker); w.agent {
+			slots = append(slots, w)
+		}
+	}
+	for _, w := range slots {
+		room.withdraw(w)
+	}
+	r.show()
+	r.mu.Unlock()
+	for _, w := range slots {
+		w.tap.close()
+		w.finish(Outcome{End: AgentBusy, Err: errHangs})
+	}
+}
+
 // summon tells an agent's slot to dial its worker.
 func (w *worker) summon(client string) error {
 	if len(w.tap.kept) > 0 {

@@ -279,6 +279,78 @@ func TestLeastLoadedAgentIsAsked(t *testing.T) {
 	}
 }
 
+// through stands between an agent and a door, until it is frozen: then nothing passes any more, and nothing ends.
+func through(t *testing.T, door net.Listener) (l net.Listener, freeze func()) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	frozen, over := make(chan struct{}), make(chan struct{})
+	var all sync.WaitGroup
+	pass := func(from, to net.Conn) {
+		defer to.Close()
+		for buf := make([]byte, 4096); ; {
+			n, err := from.Read(buf)
+			select {
+			case <-frozen:
+				<-over
+				return
+			default:
+			}
+			if _, errWrite := to.Write(buf[:n]); err != nil || errWrite != nil {
+				return
+			}
+		}
+	}
+	all.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", door.Addr().String())
+			if err != nil {
+				near.Close()
+				continue
+			}
+			all.Go(func() { pass(near, far) })
+			all.Go(func() { pass(far, near) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		close(over)
+		all.Wait()
+	})
+	return l, sync.OnceFunc(func() { close(frozen) })
+}
+
+// An agent that hangs, with all its slots parked, costs a client one wait, and not one for each slot.
+func TestClientOfAnAgentThatHangsMeetsAnother(t *testing.T) {
+	s := newScene(t, Options{Affinity: AffinitySource})
+	door := s.openDoor("127.0.0.1:0")
+	freezes := map[string]func(){}
+	for _, tag := range []string{"a", "b"} {
+		way, freeze := through(t, door)
+		runAgent(t, newTagger(t, tag).options("agent-"+tag, way, 4))
+		freezes[tag] = freeze
+	}
+	s.stands(0, 8, 0)
+	before, favourite := s.served()
+	before.Close()
+	before.end()
+	s.stands(0, 8, 0)
+	freezes[favourite]()
+	start := time.Now()
+	if _, tag := s.served(); tag == favourite {
+		t.Errorf("served by %q, which hangs", tag)
+	} else if took := time.Since(start); took < summonTimeout {
+		t.Errorf("it was served after %v: nobody hung", took)
+	}
+	s.stands(0, 3, 1)
+}
+
 // Two gateways that do not know of each other send a client to the same agent; when that is gone, to the same second one.
 func TestTwoGatewaysChooseAlike(t *testing.T) {
 	met := ""

@@ -9,9 +9,11 @@ package pair
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -71,6 +73,9 @@ func (r *Rendezvous) join(p *pairing) {
 	if w.agent {
 		if err := w.summon(c.addr); err != nil {
 			stop()
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				r.dismiss(p.room, w.place.identity)
+			}
 			r.repair(p, Outcome{End: AgentBusy, Err: err})
 			return
 		}
