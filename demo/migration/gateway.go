@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	readyWait = 10 * time.Second
+	readyWait = 30 * time.Second
 	stopWait  = 40 * time.Second
 )
 

@@ -89,18 +89,25 @@ func (p *play) take(s step) error {
 	if err := p.asked(); err != nil {
 		return err
 	}
-	var why error
+	if err := p.await(s.seen); err != nil {
+		return fmt.Errorf("%s: %w", s.title, err)
+	}
+	return p.gateway.show(p.ctx)
+}
+
+// await looks at the gateway's status until seen has nothing to say against it.
+func (p *play) await(seen func(migrationStatus) error) (why error) {
 	for began := time.Now(); time.Since(began) < seenWait; {
 		var status migrationStatus
 		if status, why = p.gateway.status(p.ctx); why == nil {
-			why = s.seen(status)
+			why = seen(status)
 		}
 		if why == nil {
-			return p.gateway.show(p.ctx)
+			return nil
 		}
 		if err := p.wait(lookEvery); err != nil {
 			return err
 		}
 	}
-	return fmt.Errorf("%s: %w", s.title, why)
+	return why
 }

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	answerWait      = 10 * time.Second
+	answerWait      = 30 * time.Second
 	askEvery        = 2 * time.Millisecond
 	requestsOfAConn = 50 // then an old client comes again, as clients do
 )
@@ -230,10 +230,8 @@ func (p *play) dialOld(ctx context.Context) (*zmtp.Conn, error) {
 	return zmtp.Dial(ctx, "tcp", p.addresses["127.0.0.1:5555"], zmtp.Options{SocketType: zmtp.REQ})
 }
 
-// tryOld is one request of an old client that expects little.
-func (p *play) tryOld() error {
-	ctx, cancel := context.WithTimeout(p.ctx, strangerWait)
-	defer cancel()
+// tryOld is one request of an old client that expects little, until ctx ends.
+func (p *play) tryOld(ctx context.Context) error {
 	conn, err := p.dialOld(ctx)
 	if err != nil {
 		return err
