@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,11 +46,15 @@ const filesMax = 1000
 
 // Reflection are the Types that a server tells of itself (grpc.reflection.v1). What it has told is kept; a failure is not.
 func Reflection(calls *Calls) Types {
-	var mu sync.Mutex
+	turn := make(chan struct{}, 1) // holds a token while somebody asks, and guards known
 	known := map[string]*protoregistry.Files{}
 	return func(ctx context.Context, service string) (*protoregistry.Files, error) {
-		mu.Lock()
-		defer mu.Unlock()
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		case <-ctx.Done():
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
 		if files := known[service]; files != nil {
 			return files, nil
 		}
