@@ -145,8 +145,18 @@ func TestHeaderFieldsOverTheLimit(t *testing.T) {
 	p.wantStatus(1, "8")
 	p.must(p.call(3, true))
 	p.wantStatus(3, "12") // the service has no such method
+	large := p.encode(":method", "POST", ":scheme", "http", ":path", "/a.B/C", "k", strings.Repeat("v", headerBytesMaxDefault+1000))
+	p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 5, BlockFragment: large[:frameBytesMax], EndStream: true}))
+	for rest := large[frameBytesMax:]; len(rest) > 0; {
+		n := min(len(rest), frameBytesMax)
+		p.must(p.WriteContinuation(5, n == len(rest), rest[:n]))
+		rest = rest[n:]
+	}
+	p.wantStatus(5, "8")
+	p.must(p.call(7, true))
+	p.wantStatus(7, "12")
 	hurt()
-	if n := counted(t, o.Metrics.GRPC.Handled.WithLabelValues("", "", "ResourceExhausted")); n != 1 {
+	if n := counted(t, o.Metrics.GRPC.Handled.WithLabelValues("", "", "ResourceExhausted")); n != 2 {
 		t.Errorf("counted %v times", n)
 	}
 }

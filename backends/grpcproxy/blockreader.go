@@ -33,7 +33,7 @@ const fragmentsMax = 64
 func (r *blockReader) init(fieldBytesMax int) {
 	r.fieldBytesMax = fieldBytesMax
 	r.decoder = hpack.NewDecoder(headerTableBytes, r.emit)
-	r.decoder.SetMaxStringLength(fieldBytesMax)
+	r.decoder.SetMaxStringLength(2 * (fieldBytesMax + frameBytesMax)) // more than add's bound can make, by Huffman's code
 }
 
 // open reports whether a block has begun and not ended.
