@@ -44,6 +44,9 @@ func (call *call) failWith(code codes.Code, message string, more []hpack.HeaderF
 		hpack.HeaderField{Name: "grpc-status", Value: strconv.Itoa(int(code))},
 		hpack.HeaderField{Name: "grpc-message", Value: grpcwire.EncodeMessage(message)})
 	fields = append(fields, more...)
+	if call.route != nil && call.route.marks {
+		fields = append(fields, hpack.HeaderField{Name: engineAnswered, Value: "1"})
+	}
 	call.answered = true
 	call.caller.sendHeaders(fields, true, b)
 	call.settle(b)

@@ -10,6 +10,7 @@ package grpcproxy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -313,6 +314,9 @@ func (m *mirror) send(ctx context.Context, c *mirrored) (reply, error) {
 	body, err := io.ReadAll(io.LimitReader(response.Body, mirrorBytesMax+1))
 	if err != nil {
 		return reply{}, err
+	}
+	if response.Header.Get(engineAnswered) != "" || response.Trailer.Get(engineAnswered) != "" {
+		return reply{}, errors.New("the mirror has not answered")
 	}
 	a := reply{body: body, encoding: response.Header.Get("grpc-encoding"), long: len(body) > mirrorBytesMax}
 	status := response.Trailer.Get("grpc-status")

@@ -215,6 +215,11 @@ func TestRealCallsDoNotFeelTheMirror(t *testing.T) {
 			if name == "hangs" && got.Dropped < max(1, int64(calls-mirrorQueueMax-turns*mirrorWorkers)) {
 				t.Errorf("dropped %d of %d copies while the mirror hung", got.Dropped, calls)
 			}
+			if name == "is not there" || name == "dies" {
+				if got = settled(t, p, int64(calls)); got.Failed != int64(calls) {
+					t.Errorf("copies that were not answered are counted as %+v", got)
+				}
+			}
 			t.Logf("figure: beside a mirror that %s, the slowest of %d real calls took %v", name, calls, slowest)
 		})
 	}

@@ -25,6 +25,9 @@ type ownClient struct {
 // own services and clients are counted as methods of this service.
 const ownService = "/gateway/"
 
+// engineAnswered is a field of answers to the gateway's own calls that the engine gave itself: the backend has not answered.
+const engineAnswered = "gateway-answered"
+
 // fixedRoute sends every call to one backend.
 func fixedRoute(p *Proxy, be *backend) *route {
 	r := &route{counts: newCounts(p.metrics.GRPC, ownService+be.Name), backends: []*backend{be}, chosen: make([]atomic.Int64, 1), ends: []uint64{1}}
@@ -36,7 +39,9 @@ func fixedRoute(p *Proxy, be *backend) *route {
 // dialOwn connects to the engine; all calls go to the backend.
 func (be *backend) dialOwn() (net.Conn, error) {
 	ours, theirs := net.Pipe()
-	be.proxy.serveSocket(theirs, fixedRoute(be.proxy, be))
+	r := fixedRoute(be.proxy, be)
+	r.marks = true
+	be.proxy.serveSocket(theirs, r)
 	return ours, nil
 }
 

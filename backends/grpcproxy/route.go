@@ -35,6 +35,7 @@ type route struct {
 	edits     edits
 	counts    counts
 	service   string // of Pattern
+	marks     bool   // what the engine answers itself carries engineAnswered
 	mirrors   []*mirror
 }
 
