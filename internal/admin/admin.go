@@ -20,14 +20,17 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 )
 
 // Limits towards those who ask.
 const (
 	readHeaderTimeout = 5 * time.Second
-	bodyTimeout       = 5 * time.Second // for a request's body, which nothing here reads
+	bodyTimeout       = 5 * time.Second  // for a request's body, which nothing here reads
+	answerTimeout     = 30 * time.Second // for an answer to be taken
 	idleTimeout       = time.Minute
 	headerBytesMax    = 16 << 10
+	connectionsMax    = 512 // more wait: descriptors are for those whom the gateway serves
 )
 
 // Options of the admin server.
@@ -49,26 +52,37 @@ type Server struct{ http http.Server }
 // New makes a server; Serve starts it.
 func New(o Options) *Server {
 	return &Server{http.Server{
-		Handler:           withinBodyTimeout(Handler(o)),
+		Handler:           withinTimeouts(Handler(o)),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytesMax,
 	}}
 }
 
-// withinBodyTimeout ends a connection whose request's body does not come: net/http waits for it, with no limit of its own.
-func withinBodyTimeout(h http.Handler) http.Handler {
+// withinTimeouts ends a connection whose request's body does not come, or whose answer is not taken: net/http waits for both, with
+// no limit of its own.
+func withinTimeouts(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, now := http.NewResponseController(w), time.Now()
 		if r.ContentLength != 0 {
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // one that has ended needs none
+			_ = c.SetReadDeadline(now.Add(bodyTimeout)) // one that has ended needs none
 		}
+		_ = c.SetWriteDeadline(now.Add(answerTimeout))
 		h.ServeHTTP(w, r)
+	})
+}
+
+// unhurried lets an answer take its time: an upgrade's, or a profile's.
+func unhurried(h http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+		h(w, r)
 	})
 }
 
 // Serve answers on l until Shutdown, and then returns nil.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(netutil.LimitListener(l, connectionsMax)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -101,14 +115,14 @@ func Handler(o Options) http.Handler {
 		e.SetIndent("", "  ")
 		e.Encode(o.Status()) // an error here is a reader that left
 	})))
-	mux.Handle("POST /reload", guarded(o.Token, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	mux.Handle("POST /reload", guarded(o.Token, unhurried(func(w http.ResponseWriter, _ *http.Request) {
 		if err := o.Reload(); err != nil {
 			writeText(w, http.StatusUnprocessableEntity, err.Error()+"\n")
 			return
 		}
 		writeText(w, http.StatusOK, "reloaded\n")
 	})))
-	mux.Handle("POST /upgrade", guarded(o.Token, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	mux.Handle("POST /upgrade", guarded(o.Token, unhurried(func(w http.ResponseWriter, _ *http.Request) {
 		told, err := o.Upgrade()
 		if err != nil {
 			writeText(w, http.StatusUnprocessableEntity, err.Error()+"\n")
@@ -130,7 +144,7 @@ func profiles(on func() bool) http.Handler {
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("/debug/pprof/{name}", func(w http.ResponseWriter, r *http.Request) { pprof.Handler(r.PathValue("name")).ServeHTTP(w, r) })
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return unhurried(func(w http.ResponseWriter, r *http.Request) {
 		if on == nil || !on() {
 			http.NotFound(w, r)
 			return

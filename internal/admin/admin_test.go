@@ -3,6 +3,7 @@ package admin
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -176,15 +177,8 @@ func TestPageOfAnotherSiteChangesNothing(t *testing.T) {
 
 // TestRequestThatOwesABodyDoesNotStay has one come, without a token, whose body never does.
 func TestRequestThatOwesABodyDoesNotStay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		memory := bufconn.Listen(1 << 16)
-		server := New(options())
-		ended := make(chan error, 1)
-		go func() { ended <- server.Serve(memory) }()
-		c, err := memory.DialContext(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+	inMemory(t, options(), func(t *testing.T, connect func() net.Conn) {
+		c := connect()
 		defer c.Close()
 		if err := c.SetDeadline(time.Now().Add(2 * bodyTimeout)); err != nil {
 			t.Fatal(err)
@@ -195,12 +189,67 @@ func TestRequestThatOwesABodyDoesNotStay(t *testing.T) {
 		if said, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(said), "HTTP/1.1 200 ") {
 			t.Errorf("answered %q, %v; want 200 and the end", said, err)
 		}
-		c.Close()
+	})
+}
+
+// inMemory calls try with a way to connect to an admin server on which time passes as fast as it can.
+func inMemory(t *testing.T, o Options, try func(t *testing.T, connect func() net.Conn)) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := bufconn.Listen(1 << 10)
+		server := New(o)
+		ended := make(chan error, 1)
+		go func() { ended <- server.Serve(memory) }()
+		try(t, func() net.Conn {
+			c, err := memory.DialContext(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		})
 		if err := server.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
 		if err := <-ended; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestOperatorIsAnsweredBesideManySilentConnections: as many as may be there have come before.
+func TestOperatorIsAnsweredBesideManySilentConnections(t *testing.T) {
+	inMemory(t, options(), func(t *testing.T, connect func() net.Conn) {
+		for range connectionsMax {
+			defer connect().Close()
+		}
+		start := time.Now()
+		c := connect()
+		defer c.Close()
+		if _, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		said, err := io.ReadAll(c)
+		if err != nil || !strings.HasPrefix(string(said), "HTTP/1.1 200 ") {
+			t.Errorf("answered %q, %v", said, err)
+		}
+		if waited := time.Since(start); waited != readHeaderTimeout {
+			t.Errorf("after %v: it had to wait for the silent ones, and for these alone", waited)
+		}
+	})
+}
+
+// TestAnswerThatIsNotTakenEnds has one ask for more than there is room for on the way.
+func TestAnswerThatIsNotTakenEnds(t *testing.T) {
+	o := options()
+	o.Status = func() any { return strings.Repeat("x", 1<<20) }
+	inMemory(t, o, func(t *testing.T, connect func() net.Conn) {
+		c := connect()
+		defer c.Close()
+		if _, err := io.WriteString(c, "GET /status HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(answerTimeout + time.Second)
+		if said, err := io.ReadAll(c); err != nil || len(said) >= 1<<20 {
+			t.Errorf("%d bytes were still to be had, %v", len(said), err)
 		}
 	})
 }
