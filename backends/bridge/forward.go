@@ -36,8 +36,8 @@ type Upstream struct {
 // forwarder carries messages between a block's clients and ZeroMQ services, unchanged but for the client's routing id,
 // which is stacked before a request and taken off the reply, as zmq_proxy does between a ROUTER and a DEALER.
 //
-// Rules: a client's reader sends to an upstream and waits for room there, or until a new plan chooses anew; an upstream's reader sends to clients and waits
-// for nobody: what a client has no room for is dropped, as a ROUTER does.
+// Rules: a client's reader sends to an upstream and waits for room there, or until a new plan chooses anew; an upstream's
+// reader sends to clients and waits for nobody: what a client has no room for is dropped, as a ROUTER does.
 type forwarder struct {
 	inlet *Inlet
 	front *zmtp.Socket
