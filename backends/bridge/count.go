@@ -2,9 +2,9 @@ package bridge
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"gateway/internal/grpcwire"
 	"gateway/internal/metrics"
 )
 
@@ -38,15 +38,7 @@ func (c *inletCounts) drop(reason string) { c.dropped.WithLabelValues(reason).In
 
 // called counts a call that a client's messages made, by its status.
 func (i *Inlet) called(err error) {
-	code := knownCode(status.Code(err))
+	code := grpcwire.KnownCode(status.Code(err))
 	i.counts.calls.WithLabelValues(code.String()).Inc()
 	i.options.Service.called(code)
-}
-
-// knownCode is a code that gRPC has: there is no end of those that a service can make up, and metrics keep each.
-func knownCode(code codes.Code) codes.Code {
-	if code > codes.Unauthenticated {
-		return codes.Unknown
-	}
-	return code
 }

@@ -8,17 +8,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 
+	"gateway/internal/grpcwire"
 	"gateway/internal/metrics"
 )
-
-// codesMax is the number of status codes.
-const codesMax = int(codes.Unauthenticated) + 1
 
 // counts are a route's counters, looked up once.
 type counts struct {
 	started, received, sent prometheus.Counter
 	seconds                 prometheus.Observer
-	handled                 [codesMax]prometheus.Counter
+	handled                 [grpcwire.CodesMax]prometheus.Counter
 	retried, overBudget     prometheus.Counter
 	service, method         string // labels
 }
@@ -44,10 +42,7 @@ func newCounts(m *metrics.GRPC, pattern string) counts {
 
 // ended counts a call's end.
 func (c *counts) ended(code codes.Code, took time.Duration) {
-	if int(code) >= codesMax {
-		code = codes.Unknown
-	}
-	c.handled[code].Inc()
+	c.handled[grpcwire.KnownCode(code)].Inc()
 	c.seconds.Observe(took.Seconds())
 }
 

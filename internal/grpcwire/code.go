@@ -11,6 +11,17 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
+// CodesMax is the number of codes that gRPC has.
+const CodesMax = int(codes.Unauthenticated) + 1
+
+// KnownCode is code if gRPC has it, otherwise UNKNOWN: there is no end of those that a service can make up, and metrics keep each.
+func KnownCode(code codes.Code) codes.Code {
+	if int64(code) >= int64(CodesMax) {
+		return codes.Unknown
+	}
+	return code
+}
+
 // CodeOfHTTP is the code of a response that has no grpc-status (doc/http-grpc-status-mapping.md).
 func CodeOfHTTP(status int) codes.Code {
 	switch status {

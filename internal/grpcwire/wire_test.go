@@ -45,6 +45,16 @@ func TestMessagesAreWrittenInPrintableASCII(t *testing.T) {
 	}
 }
 
+func TestCodesThatAServiceMakesUpAreOne(t *testing.T) {
+	for code, want := range map[codes.Code]codes.Code{
+		codes.OK: codes.OK, codes.Unauthenticated: codes.Unauthenticated, codes.Unauthenticated + 1: codes.Unknown, math.MaxUint32: codes.Unknown,
+	} {
+		if got := KnownCode(code); got != want {
+			t.Errorf("%d is %v, want %v", uint32(code), got, want)
+		}
+	}
+}
+
 func TestEndsWithoutAStatusHaveTheCodesOfTheProtocol(t *testing.T) {
 	for status, want := range map[int]codes.Code{
 		400: codes.Internal, 401: codes.Unauthenticated, 403: codes.PermissionDenied, 404: codes.Unimplemented,
